@@ -1,0 +1,104 @@
+"""Composes the parts; runs on the main thread, its hooks on the event loops' threads."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from .log import log_once
+from .options import Options, enabled
+from .recording import Recording
+from .report.reporter import Reporter
+from .watch.detector import Timing
+from .watch.loop_hook import LoopHook
+from .watch.stacks import running_loops
+from .watch.watcher import WatchedRun, Watcher
+
+EXIT_TIMEOUT = 2.0  # seconds that exit may take longer, and only if a stall waits to be sent
+
+
+class Detection:
+    """Hook, watcher and reporter of one process.
+
+    `audience` gives the options of whoever listens, None while nobody does; `tell` is called on
+    the reporter thread with each stall.
+    """
+
+    def __init__(
+        self, audience: Callable[[], Options | None], tell: Callable[[Recording], None]
+    ) -> None:
+        self._audience = audience
+        self.reporter = Reporter(tell)
+        self.watcher = Watcher(self._timing, self.reporter.put)
+        self.hook = LoopHook(self._started, self._ended)
+        self._exit_registered = False
+        os.register_at_fork(after_in_child=self._after_fork)
+
+    def install(self) -> None:
+        """Hook the event loops to come, and watch those that run already."""
+        self.hook.install()
+        watched = self.watcher.watched_loops()
+        for thread_id, loop in running_loops():
+            if loop is not None and loop not in watched:
+                self._attach(loop, thread_id)
+        self.watcher.skip_present_stretch()
+
+    def remove(self) -> None:
+        """Leave the process as it was before `install`."""
+        self.hook.remove()
+        self.watcher.stop()
+        self.reporter.stop()
+        atexit.unregister(self._at_exit)
+        self._exit_registered = False
+
+    def options_changed(self) -> None:
+        """Somebody may listen now: called where an integration is constructed.
+
+        The stretch of callbacks that does so runs `init()`, which is never reported.
+        """
+        self.watcher.skip_present_stretch()
+        self.watcher.start()
+
+    def _timing(self) -> Timing | None:
+        options = self._audience()
+        if options is None or not enabled():
+            return None
+        return Timing(threshold=options.threshold, hang_after=options.hang_after)
+
+    def _started(self, loop: Any) -> object:
+        try:
+            return self._attach(loop, threading.get_ident())
+        except Exception:  # noqa: BLE001 - never into the application
+            log_once("attach", "sentry_loopstall cannot watch an event loop", exc_info=True)
+            return None
+
+    def _ended(self, run: object) -> None:
+        try:
+            if isinstance(run, WatchedRun):
+                self.watcher.detach(run)
+        except Exception:  # noqa: BLE001 - never into the application
+            log_once("detach", "sentry_loopstall cannot leave an event loop", exc_info=True)
+
+    def _attach(self, loop: Any, thread_id: int) -> WatchedRun | None:
+        if not isinstance(loop, asyncio.BaseEventLoop):
+            return None
+        if not self._exit_registered:
+            # Only now: registered earlier it would run after the SDK has closed.
+            self._exit_registered = True
+            atexit.register(self._at_exit)
+        return self.watcher.attach(loop, thread_id)
+
+    def _at_exit(self) -> None:
+        try:
+            self.watcher.hand_over_ended(EXIT_TIMEOUT)
+            self.reporter.drain(EXIT_TIMEOUT)
+        except Exception:  # noqa: BLE001 - never into the application
+            log_once("exit", "sentry_loopstall could not finish", exc_info=True)
+
+    def _after_fork(self) -> None:
+        self.watcher.after_fork()
+        self.reporter.after_fork()

@@ -1,0 +1,249 @@
+"""Pure: runs anywhere. Samples to culprits, as named passes.
+
+Each sample stands for the time since the one before. It blames one function; the times are
+summed by function, and the contract's rules choose whom the events are about.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ..recording import Callback, RawFrame, Recording, Sample
+from ..stall import Culprit, Frame
+from .in_app import CodeFrame, InAppRules, classify
+
+MAX_CULPRITS = 3  # events of one stall
+IMPORT_MACHINERY = "<frozen importlib._bootstrap>"
+
+Key = tuple[str, str]
+Expression = Callable[[CodeFrame], str | None]
+"""Gives the source text of what a frame evaluates, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blamed:
+    """One sample, the time it stands for, and whom it blames.
+
+    `frames` has the outermost first; `index` is the culprit's place in it, None where the
+    callback itself is to blame because no frame is. `importing` is the place of the outermost
+    import, None outside of imports.
+    """
+
+    sample: Sample
+    seconds: float
+    frames: tuple[CodeFrame, ...]
+    key: Key
+    index: int | None
+    importing: int | None = None
+
+    @property
+    def frame(self) -> CodeFrame | None:
+        """The culprit's frame."""
+        return None if self.index is None else self.frames[self.index]
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A function and the samples that blame it."""
+
+    key: Key
+    samples: tuple[Blamed, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Its time in the stall."""
+        return sum(blamed.seconds for blamed in self.samples)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Consecutive samples that stand on the same expression; `at` is monotonic seconds."""
+
+    at: float
+    seconds: float
+    blamed: Blamed
+
+
+def blame(recording: Recording, rules: InAppRules) -> tuple[Blamed, ...]:
+    """Every sample of a recording with its weight and whom it blames."""
+
+    @lru_cache(maxsize=None)
+    def classified(raw: RawFrame) -> CodeFrame:
+        return classify(raw, rules)
+
+    blamed = []
+    for sample, seconds in weigh(recording):
+        outermost_first = tuple(classified(raw) for raw in reversed(sample.frames))
+        frames = without_machinery_below(outermost_first)
+        importing = outermost_import(frames)
+        index = culprit_index(frames if importing is None else frames[:importing])
+        key = frames[index].key if index is not None else callback_key(sample.callback)
+        blamed.append(Blamed(sample, seconds, frames, key, index, importing))
+    return tuple(blamed)
+
+
+def weigh(recording: Recording) -> list[tuple[Sample, float]]:
+    """Each sample with the seconds since the one before; the last one also has the rest."""
+    weighed = []
+    before = recording.started_at
+    for sample in recording.samples:
+        at = min(max(sample.at, before), recording.ended_at)
+        weighed.append((sample, at - before))
+        before = at
+    if weighed:
+        sample, seconds = weighed[-1]
+        weighed[-1] = (sample, seconds + recording.ended_at - before)
+    return weighed
+
+
+def without_machinery_below(frames: tuple[CodeFrame, ...]) -> tuple[CodeFrame, ...]:
+    """Drop the event loop's frames below the callback, unless there is nothing else."""
+    for place, frame in enumerate(frames):
+        if not frame.machinery:
+            return frames[place:]
+    return frames
+
+
+def outermost_import(frames: tuple[CodeFrame, ...]) -> int | None:
+    """The place of the import system's outermost frame, if something in-app imports."""
+    for place, frame in enumerate(frames):
+        if frame.code.co_filename == IMPORT_MACHINERY:
+            return place if any(outer.in_app for outer in frames[:place]) else None
+    return None
+
+
+def culprit_index(frames: tuple[CodeFrame, ...]) -> int | None:
+    """The innermost in-app frame, else the innermost one that is not the event loop's."""
+    innermost_first = range(len(frames) - 1, -1, -1)
+    for place in innermost_first:
+        if frames[place].in_app:
+            return place
+    for place in innermost_first:
+        if not frames[place].machinery:
+            return place
+    return None
+
+
+def callback_key(callback: Callback) -> Key:
+    """The name of the callback itself, for a C function without a Python frame."""
+    if callback.function is not None:
+        return (callback.module or "", callback.function)
+    return ("", callback.coroutine or callback.task or "unknown callback")
+
+
+def suspects_of(blamed: Iterable[Blamed]) -> list[Suspect]:
+    """Samples grouped by function, the one with the most time first."""
+    groups: dict[Key, list[Blamed]] = defaultdict(list)
+    for one in blamed:
+        groups[one.key].append(one)
+    suspects = [Suspect(key, tuple(samples)) for key, samples in groups.items()]
+    return sorted(suspects, key=lambda suspect: -suspect.seconds)
+
+
+def choose(
+    blamed: tuple[Blamed, ...], suspects: list[Suspect], duration: float, threshold: float
+) -> list[Suspect]:
+    """Whom the events of a stall are about.
+
+    Everybody with `threshold` seconds of their own time, if together they have at least half of
+    the stall; else the one caller that has.
+    """
+    large = [suspect for suspect in suspects if suspect.seconds >= threshold][:MAX_CULPRITS]
+    if large and sum(suspect.seconds for suspect in large) >= duration / 2:
+        return large
+    caller = deepest_common_caller(blamed, duration)
+    return [caller] if caller is not None else suspects[:1]
+
+
+def deepest_common_caller(blamed: tuple[Blamed, ...], duration: float) -> Suspect | None:
+    """The deepest in-app function that was on the stack for at least half of the stall."""
+    on_stack: dict[Key, list[Blamed]] = defaultdict(list)
+    depths: dict[Key, list[int]] = defaultdict(list)
+    for one in blamed:
+        # The innermost place of a function that is on the stack several times.
+        places = {
+            frame.key: place for place, frame in enumerate(_below_import(one)) if frame.in_app
+        }
+        for key, place in places.items():
+            on_stack[key].append(
+                Blamed(one.sample, one.seconds, one.frames, key, place, one.importing)
+            )
+            depths[key].append(place)
+    callers = [
+        Suspect(key, tuple(samples))
+        for key, samples in on_stack.items()
+        if sum(one.seconds for one in samples) >= duration / 2
+    ]
+    return max(callers, key=lambda caller: _mean(depths[caller.key]), default=None)
+
+
+def _below_import(one: Blamed) -> tuple[CodeFrame, ...]:
+    return one.frames if one.importing is None else one.frames[: one.importing]
+
+
+def _mean(numbers: list[int]) -> float:
+    return sum(numbers) / len(numbers)
+
+
+def representative(suspect: Suspect) -> tuple[Blamed, bool]:
+    """The sample to show, and whether the expression it stands on took half of the time."""
+    by_expression: dict[object, list[Blamed]] = defaultdict(list)
+    for one in suspect.samples:
+        by_expression[_expression_key(one)].append(one)
+    longest = max(by_expression.values(), key=_seconds)
+    return max(longest, key=lambda one: one.seconds), _seconds(longest) >= suspect.seconds / 2
+
+
+def _seconds(samples: Iterable[Blamed]) -> float:
+    return sum(one.seconds for one in samples)
+
+
+def _expression_key(one: Blamed) -> object:
+    return None if one.frame is None else (one.frame.code, one.frame.position)
+
+
+def timeline(blamed: tuple[Blamed, ...], started_at: float, most: int) -> list[Run]:
+    """Runs of equal samples in the order of time; the coarser, the more there would be."""
+    finest = _runs(blamed, started_at, lambda one: (one.key, _expression_key(one)))
+    if len(finest) <= most:
+        return finest
+    by_function = _runs(blamed, started_at, lambda one: one.key)
+    longest = sorted(by_function, key=lambda run: -run.seconds)[:most]
+    return sorted(longest, key=lambda run: run.at)
+
+
+def _runs(
+    blamed: tuple[Blamed, ...], started_at: float, same: Callable[[Blamed], object]
+) -> list[Run]:
+    runs: list[Run] = []
+    at = started_at
+    for one in blamed:
+        if runs and same(runs[-1].blamed) == same(one):
+            last = runs[-1]
+            runs[-1] = Run(last.at, last.seconds + one.seconds, last.blamed)
+        else:
+            runs.append(Run(at, one.seconds, one))
+        at += one.seconds
+    return runs
+
+
+def as_culprit(suspect: Suspect, shown: Blamed, call: str | None, total: float) -> Culprit:
+    """The public record of a culprit; `total` is the time that all samples stand for."""
+    frame = shown.frame
+    seconds = suspect.seconds
+    return Culprit(
+        module=suspect.key[0],
+        qualname=suspect.key[1],
+        filename=None if frame is None else frame.code.co_filename,
+        lineno=None if frame is None else frame.lineno,
+        call=call,
+        seconds=seconds,
+        share=seconds / total if total > 0 else 0.0,
+        stack=tuple(
+            Frame(frame.module, frame.qualname, frame.code.co_filename, frame.lineno, frame.in_app)
+            for frame in shown.frames
+        ),
+    )

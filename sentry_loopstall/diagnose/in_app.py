@@ -1,0 +1,113 @@
+"""Pure: runs anywhere. Whose code is a frame: the application's, a library's, the event loop's.
+
+Sentry's rules (`sentry_sdk.utils.set_in_app_in_frames`), with two differences: the standard
+library is never in-app (with `/` as the project's root the SDK would take it for the
+application's), and code that no rule knows is the application's (a zipapp, an editable install
+beside the working directory).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import sysconfig
+from dataclasses import dataclass
+from types import CodeType
+
+from ..recording import RawFrame
+
+# The event loop and what wraps it: never in-app, and never to blame.
+MACHINERY = ("asyncio", "uvloop", "winloop", "rloop", "sentry_sdk", "sentry_loopstall", "wrapt")
+
+_INSTALLED = re.compile(r"[\\/](?:dist|site)-packages[\\/]")
+_ZIPPED_STDLIB = re.compile(r"[\\/]python\d+\.zip[\\/]")
+
+
+def _standard_library() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    folders = {paths["stdlib"], paths["platstdlib"], os.path.dirname(os.__file__)}
+    folders |= {os.path.realpath(folder) for folder in folders}
+    return tuple(folder.rstrip(os.sep) + os.sep for folder in folders)
+
+
+STANDARD_LIBRARY = _standard_library()
+
+
+@dataclass(frozen=True, slots=True)
+class InAppRules:
+    """The client's options that decide what is in-app, as `sentry_sdk.init` takes them."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CodeFrame:
+    """One frame of a sample, with what its code object tells."""
+
+    code: CodeType
+    last_instruction: int
+    module: str
+    in_app: bool
+    machinery: bool
+
+    @property
+    def qualname(self) -> str:
+        """Qualified name of the function, `<module>` for a module's body."""
+        return self.code.co_qualname
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What a culprit is known by; never a line number."""
+        return (self.module, self.code.co_qualname)
+
+    @property
+    def position(self) -> tuple[int | None, int | None, int | None, int | None]:
+        """First and last line, first and last column (UTF-8 bytes) of what is evaluated."""
+        if self.last_instruction < 0:
+            return (self.code.co_firstlineno, None, None, None)
+        wanted = self.last_instruction // 2
+        for number, position in enumerate(self.code.co_positions()):
+            if number == wanted:
+                return position
+        return (self.code.co_firstlineno, None, None, None)
+
+    @property
+    def lineno(self) -> int | None:
+        """The line that runs."""
+        return self.position[0]
+
+
+def classify(raw: RawFrame, rules: InAppRules) -> CodeFrame:
+    """Decide whose code a raw frame runs."""
+    code, last_instruction, module = raw
+    machinery = _in_list(module, MACHINERY)
+    in_app = not machinery and _is_in_app(code.co_filename, module, rules)
+    return CodeFrame(code, last_instruction, module, in_app, machinery)
+
+
+def _is_in_app(filename: str, module: str, rules: InAppRules) -> bool:
+    if filename.startswith("<") and not filename.startswith("<frozen "):
+        # Generated code belongs to the module whose namespace it runs in.
+        filename = getattr(sys.modules.get(module), "__file__", None) or filename
+    installed = _INSTALLED.search(filename) is not None
+    if not installed and is_standard_library(filename):
+        return False
+    if _in_list(module, rules.include):
+        return True
+    if _in_list(module, rules.exclude):
+        return False
+    return not installed
+
+
+def is_standard_library(filename: str) -> bool:
+    """Whether a code object's file belongs to Python itself."""
+    return (
+        filename.startswith(("<frozen ", *STANDARD_LIBRARY))
+        or _ZIPPED_STDLIB.search(filename) is not None
+    )
+
+
+def _in_list(module: str, names: tuple[str, ...]) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in names)

@@ -1,0 +1,54 @@
+"""Runs on the thread that calls `sentry_sdk.init`: the thin Sentry face of the package."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+from sentry_sdk.integrations import Integration
+
+from .detection import Detection
+from .options import OptionKeywords, Options, enabled
+from .report.delivery import Delivery
+from .report.scope import IDENTIFIER, timing_options
+
+
+class LoopStallIntegration(Integration):
+    """Reports what blocked the asyncio event loop.
+
+        sentry_sdk.init(dsn=..., integrations=[LoopStallIntegration()])
+
+    Keyword arguments, times in seconds (the README has the whole table):
+        threshold: a loop that runs callbacks this long without polling is stalled (0.25).
+        hang_after: a stall still running after this long is reported at once (5.0; None: never).
+        error_after: the event's level is `error` from this duration on (2.0).
+        sample_rate: share of stalls that may become events (1.0).
+        stalls_sampler: asked for each event that backoff would let through.
+        max_events_per_hour: allowance of the process, over a sliding hour (20).
+        culprit_backoff: an event silences its culprit for the first figure, doubling up to the
+            second ((300.0, 3600.0)).
+        ignore: patterns over the culprit's dotted name, or `"cause:..."`.
+        startup_grace: stalls this soon after the loop's first start are not sent (0.0).
+        on_stall: called with the `Stall` off the loop for every stall, sent or not.
+
+    Raises:
+        TypeError: for an unknown option or one of the wrong type.
+        ValueError: for one out of range.
+    """
+
+    identifier = IDENTIFIER
+
+    def __init__(self, **options: Unpack[OptionKeywords]) -> None:
+        self.options = Options.from_keywords(options)
+        if _detection is not None:
+            _detection.options_changed()
+
+    @staticmethod
+    def setup_once() -> None:
+        """Hook the event loops, once per process."""
+        global _detection  # noqa: PLW0603 - the SDK calls this once per process, too
+        if _detection is None and enabled():
+            _detection = Detection(timing_options, Delivery().tell)
+            _detection.install()
+
+
+_detection: Detection | None = None

@@ -1,0 +1,200 @@
+"""Runs on whichever thread constructs the integration: validated, frozen options."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypedDict
+
+from .log import logger
+from .stall import Stall
+
+StallsSampler = Callable[[Stall], float | bool]
+OnStall = Callable[[Stall], None]
+
+
+class OptionKeywords(TypedDict, total=False):
+    """The keyword arguments of `LoopStallIntegration`, for type checkers."""
+
+    threshold: float
+    hang_after: float | None
+    error_after: float
+    sample_rate: float
+    stalls_sampler: StallsSampler | None
+    max_events_per_hour: int
+    culprit_backoff: tuple[float, float]
+    ignore: Sequence[str]
+    startup_grace: float
+    on_stall: OnStall | None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a user chose, checked. Times are seconds."""
+
+    threshold: float = 0.25
+    hang_after: float | None = 5.0
+    error_after: float = 2.0
+    sample_rate: float = 1.0
+    stalls_sampler: StallsSampler | None = None
+    max_events_per_hour: int = 20
+    culprit_backoff: tuple[float, float] = (300.0, 3600.0)
+    ignore: tuple[str, ...] = ()
+    startup_grace: float = 0.0
+    on_stall: OnStall | None = None
+
+    @classmethod
+    def from_keywords(
+        cls, given: Mapping[str, Any], environment: Mapping[str, str] = os.environ
+    ) -> Options:
+        """Check what was given, fill in what the environment gives beside it.
+
+        Raises:
+            TypeError: an unknown option or a value of the wrong type.
+            ValueError: a value out of range, or an impossible pair.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in given:
+            if name not in known:
+                msg = f"LoopStallIntegration has no option {name!r}; it has: {', '.join(known)}"
+                raise TypeError(msg)
+        chosen = {name: _CHECKS[name](name, value) for name, value in given.items()}
+        for name in _FROM_ENVIRONMENT:
+            if name not in chosen:
+                chosen.update(_from_environment(name, environment))
+        options = cls(**chosen)
+        if options.hang_after is not None and options.hang_after <= options.threshold:
+            if "hang_after" in chosen:
+                msg = (
+                    f"hang_after must be more than threshold ({options.threshold}) or None, "
+                    f"not {options.hang_after}"
+                )
+            else:
+                msg = (
+                    f"threshold must be less than hang_after (by default {options.hang_after}), "
+                    f"not {options.threshold}; give a larger hang_after, or hang_after=None"
+                )
+            raise ValueError(msg)
+        return options
+
+
+def enabled(environment: Mapping[str, str] = os.environ) -> bool:
+    """False where `SENTRY_LOOPSTALL_ENABLED` turns detection off, whatever the code says."""
+    value = environment.get("SENTRY_LOOPSTALL_ENABLED", "").strip().lower()
+    return value not in ("0", "false", "no", "off", "f", "n")
+
+
+def _from_environment(name: str, environment: Mapping[str, str]) -> dict[str, Any]:
+    variable = f"SENTRY_LOOPSTALL_{name.upper()}"
+    text = environment.get(variable, "").strip()
+    if not text:
+        return {}
+    try:
+        value = _CHECKS[name](variable, float(text))
+        if name == "threshold":
+            Options.from_keywords({"threshold": value}, {})
+    except ValueError as error:
+        logger.warning("%s=%r is not used, the default stays: %s", variable, text, error)
+        return {}
+    return {name: value}
+
+
+def _number(name: str, value: Any, allowed: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        msg = f"{name} must be {allowed}, not {value!r}"
+        raise TypeError(msg)
+    if not math.isfinite(value):
+        msg = f"{name} must be {allowed}, not {value!r}"
+        raise ValueError(msg)
+    return float(value)
+
+
+def _seconds(least: float) -> Callable[[str, Any], float]:
+    allowed = f"a number of seconds, at least {least:g}"
+
+    def check(name: str, value: Any) -> float:
+        seconds = _number(name, value, allowed)
+        if seconds < least:
+            msg = f"{name} must be {allowed}, not {value!r}"
+            raise ValueError(msg)
+        return seconds
+
+    return check
+
+
+def _hang_after(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    return _number(name, value, "a number of seconds more than threshold, or None for never")
+
+
+def _sample_rate(name: str, value: Any) -> float:
+    allowed = "a number from 0.0 to 1.0"
+    rate = _number(name, value, allowed)
+    if not 0.0 <= rate <= 1.0:
+        msg = f"{name} must be {allowed}, not {value!r}"
+        raise ValueError(msg)
+    return rate
+
+
+def _callable(name: str, value: Any) -> Any:
+    if value is not None and not callable(value):
+        msg = f"{name} must be a callable that takes a Stall, or None, not {value!r}"
+        raise TypeError(msg)
+    return value
+
+
+def _max_events_per_hour(name: str, value: Any) -> int:
+    allowed = "an integer of at least 1"
+    if isinstance(value, bool) or not isinstance(value, int):
+        msg = f"{name} must be {allowed}, not {value!r}"
+        raise TypeError(msg)
+    if value < 1:
+        msg = f"{name} must be {allowed}, not {value!r}"
+        raise ValueError(msg)
+    return value
+
+
+def _culprit_backoff(name: str, value: Any) -> tuple[float, float]:
+    allowed = "a pair of seconds (first, largest) with 0 <= first <= largest"
+    if not isinstance(value, (tuple, list)):
+        msg = f"{name} must be {allowed}, not {value!r}"
+        raise TypeError(msg)
+    if len(value) != 2:  # noqa: PLR2004 - a pair
+        msg = f"{name} must be {allowed}, not {value!r}"
+        raise ValueError(msg)
+    first, largest = (_number(name, part, allowed) for part in value)
+    if not 0 <= first <= largest:
+        msg = f"{name} must be {allowed}, not {value!r}"
+        raise ValueError(msg)
+    return first, largest
+
+
+def _ignore(name: str, value: Any) -> tuple[str, ...]:
+    allowed = 'a sequence of patterns such as ("reports.*", "cause:cpu_starved")'
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+        msg = f"{name} must be {allowed}, not {value!r}"
+        raise TypeError(msg)
+    for pattern in value:
+        if not isinstance(pattern, str):
+            msg = f"{name} must be {allowed}; {pattern!r} is not a string"
+            raise TypeError(msg)
+    return tuple(value)
+
+
+_FROM_ENVIRONMENT = ("threshold", "sample_rate")
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "threshold": _seconds(0.01),
+    "hang_after": _hang_after,
+    "error_after": _seconds(0.0),
+    "sample_rate": _sample_rate,
+    "stalls_sampler": _callable,
+    "max_events_per_hour": _max_events_per_hour,
+    "culprit_backoff": _culprit_backoff,
+    "ignore": _ignore,
+    "startup_grace": _seconds(0.0),
+    "on_stall": _callable,
+}

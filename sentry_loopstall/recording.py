@@ -1,0 +1,87 @@
+"""Written by the watcher thread, read by the reporter: what was seen of one stall.
+
+These records are the whole contract between the two threads. The watcher builds a recording
+and never touches it again once it is handed over. Frames are raw `(code, f_lasti, module)`
+tuples: no live frame, so no local variable of the application is kept alive. The only live
+things are the copied `contextvars.Context`s, dropped with the recording when it was reported.
+"""
+
+from __future__ import annotations
+
+from contextvars import Context
+from dataclasses import dataclass
+from types import CodeType
+
+RawFrame = tuple[CodeType, int, str]
+"""Code object, offset of the last instruction (bytes), `__name__` of the module."""
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """What the event loop was running: a task's step or a plain callback.
+
+    `number` is its place in the stretch where the loop shows it. `module` and `function` name
+    what the loop called when there is no task; a C function's module belongs to its name.
+    """
+
+    number: int | None = None
+    task: str | None = None
+    coroutine: str | None = None
+    module: str | None = None
+    function: str | None = None
+    is_c: bool = False
+
+    @property
+    def called(self) -> str | None:
+        """What the loop called when there is no task: `time.sleep`, `Protocol.data_received`."""
+        if self.is_c and self.module:
+            return f"{self.module}.{self.function}"
+        return self.function
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One look at a late loop: its stack, innermost frame first, and whose it was.
+
+    `at` is monotonic seconds, `on_cpu` the loop thread's CPU clock (seconds, cumulative) or
+    None, `late` how many seconds after it was due the watcher got to look.
+    """
+
+    at: float
+    frames: tuple[RawFrame, ...]
+    callback: Callback
+    context: Context | None
+    on_cpu: float | None
+    late: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoopThread:
+    """Where an event loop runs."""
+
+    loop_class: str
+    loop_package: str
+    thread_id: int
+    thread_name: str
+    is_main: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One stall as the watcher saw it; times are monotonic seconds unless said otherwise."""
+
+    id: str
+    where: LoopThread
+    started_at: float
+    ended_at: float
+    epoch_started_at: float
+    ongoing: bool
+    samples: tuple[Sample, ...]
+    on_cpu: float | None = None
+    callbacks: int | None = None
+    since_first_run: float = 0.0
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the end of a poll to the start of the next one, or so far."""
+        return self.ended_at - self.started_at

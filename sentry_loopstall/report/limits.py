@@ -1,0 +1,191 @@
+"""Pure, with an injected clock; used on the reporter thread: may this event be sent, and if not why.
+
+Nothing is forgotten silently: what was held back of a culprit is told with its next event.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from ..options import Options
+from ..stall import Cause, Outcome
+
+HOUR = 3600.0
+MAX_CULPRITS = 2000  # remembered; the least recent is forgotten first
+MAX_HANGS = 100
+KEPT_FOR_NEW = 0.25  # share of the allowance for culprits that had no event yet
+
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The event in question.
+
+    `key` is its fingerprint, `chance` the stall's draw from [0, 1), the same for all its events;
+    `seconds` its time, `age` how long after the loop's first start the stall began.
+    `ends_hang`: the same stall was reported as a hang before.
+    """
+
+    stall_id: str
+    key: Key
+    name: str
+    cause: Cause
+    seconds: float
+    chance: float
+    age: float
+    ongoing: bool = False
+    ends_hang: bool = False
+    expected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """The event may be captured; to be settled afterwards with what became of it."""
+
+    subject: Subject
+    suppressed_events: int
+    suppressed_seconds: float
+    reserved_at: float | None
+
+
+@dataclass(slots=True)
+class Known:
+    """What is remembered of a culprit; times are seconds on the monotonic clock."""
+
+    interval: float = 0.0
+    silent_until: float | None = None
+    seen_at: float | None = None
+    suppressed_events: int = 0
+    suppressed_seconds: float = 0.0
+
+
+class Limits:
+    """Backoff by culprit, an allowance for the process, over a sliding hour."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._known: OrderedDict[Key, Known] = OrderedDict()
+        self._sent_at: deque[float] = deque()
+        self._hangs: OrderedDict[str, bool] = OrderedDict()
+
+    def judge(
+        self,
+        subject: Subject,
+        options: Options,
+        ask: Callable[[], float | bool] | None = None,
+        healthy: Callable[[], bool] = lambda: True,
+    ) -> Permit | Outcome:
+        """A permit, or why the event is held back.
+
+        `ask` is the user's sampler, `healthy` tells whether the transport takes events. Both are
+        called only when everything cheaper let the event through.
+        """
+        now = self._now()
+        known = self._remember(subject.key)
+        self._start_again(known, now)
+        verdict = self._verdict(subject, options, known, now, ask, healthy)
+        known.seen_at = now
+        if subject.ongoing:
+            self._remember_hang(subject.stall_id, permitted=isinstance(verdict, Permit))
+        elif not isinstance(verdict, Permit):
+            self._hold_back(known, subject)
+        return verdict
+
+    def _verdict(
+        self,
+        subject: Subject,
+        options: Options,
+        known: Known,
+        now: float,
+        ask: Callable[[], float | bool] | None,
+        healthy: Callable[[], bool],
+    ) -> Permit | Outcome:
+        if subject.expected:
+            return Outcome.EXPECTED
+        if subject.cause is Cause.PROCESS_SUSPENDED:
+            return Outcome.SUSPENDED
+        if _ignored(subject, options.ignore):
+            return Outcome.IGNORED
+        if subject.age < options.startup_grace:
+            return Outcome.STARTUP
+        if subject.ends_hang:
+            permitted = self._hangs.pop(subject.stall_id, False)
+            return self._permit(subject, known, None) if permitted else Outcome.ALLOWANCE
+        if ask is None and subject.chance >= options.sample_rate:
+            return Outcome.SAMPLED
+        silent = known.silent_until is not None and now < known.silent_until
+        if silent and not subject.ongoing:
+            return Outcome.BACKOFF
+        if ask is not None and subject.chance >= float(ask()):
+            return Outcome.SAMPLED
+        if not healthy():
+            return Outcome.UNHEALTHY
+        if not self._allowed(known, options.max_events_per_hour, now):
+            return Outcome.ALLOWANCE
+        self._sent_at.append(now)
+        return self._permit(subject, known, now)
+
+    def settle(self, permit: Permit, outcome: Outcome, options: Options) -> None:
+        """What became of a permitted event.
+
+        Only one that the client accepted uses the allowance; one that `before_send` dropped
+        starts the backoff all the same, or it would be built again for every stall.
+        """
+        known = self._remember(permit.subject.key)
+        if outcome is not Outcome.SENT and permit.reserved_at is not None:
+            self._sent_at.remove(permit.reserved_at)
+        if outcome is Outcome.SENT:
+            known.suppressed_events -= permit.suppressed_events
+            known.suppressed_seconds = max(
+                0.0, known.suppressed_seconds - permit.suppressed_seconds
+            )
+        elif not permit.subject.ongoing:
+            self._hold_back(known, permit.subject)
+        hang = permit.subject.ongoing or permit.subject.ends_hang
+        if outcome in (Outcome.SENT, Outcome.DROPPED) and not hang:
+            first, largest = options.culprit_backoff
+            known.interval = min(largest, known.interval * 2 or first)
+            known.silent_until = self._now() + known.interval
+
+    def _permit(self, subject: Subject, known: Known, reserved_at: float | None) -> Permit:
+        return Permit(subject, known.suppressed_events, known.suppressed_seconds, reserved_at)
+
+    def _remember(self, key: Key) -> Known:
+        known = self._known.pop(key, None) or Known()
+        self._known[key] = known
+        if len(self._known) > MAX_CULPRITS:
+            self._known.popitem(last=False)
+        return known
+
+    def _remember_hang(self, stall_id: str, *, permitted: bool) -> None:
+        self._hangs[stall_id] = permitted
+        if len(self._hangs) > MAX_HANGS:
+            self._hangs.popitem(last=False)
+
+    @staticmethod
+    def _start_again(known: Known, now: float) -> None:
+        """A culprit that was quiet for twice its interval is treated as at first."""
+        if known.seen_at is not None and now - known.seen_at >= 2 * known.interval > 0:
+            known.interval = 0.0
+            known.silent_until = None
+
+    def _allowed(self, known: Known, most: int, now: float) -> bool:
+        while self._sent_at and self._sent_at[0] <= now - HOUR:
+            self._sent_at.popleft()
+        kept = 0 if known.interval == 0.0 else int(most * KEPT_FOR_NEW)
+        return len(self._sent_at) < most - kept
+
+    @staticmethod
+    def _hold_back(known: Known, subject: Subject) -> None:
+        known.suppressed_events += 1
+        known.suppressed_seconds += subject.seconds
+
+
+def _ignored(subject: Subject, patterns: tuple[str, ...]) -> bool:
+    names = (subject.name, f"cause:{subject.cause}")
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in names if name)

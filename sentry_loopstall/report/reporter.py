@@ -1,0 +1,107 @@
+"""The reporter thread: takes recordings from a bounded queue and tells each one's story.
+
+Everything that costs time or runs code of the user's happens here, so that a slow `before_send`
+never makes the watcher blind.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context
+
+from ..log import log_once
+from ..recording import Recording
+
+QUEUE = 100  # recordings; a full queue loses the newest stall, never the application's time
+
+
+class Reporter:
+    """Calls `tell(recording)` for each recording, a hang's first."""
+
+    def __init__(self, tell: Callable[[Recording], None]) -> None:
+        self._tell = tell
+        self._reset()
+
+    def _reset(self) -> None:
+        self._queue: deque[Recording] = deque()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._telling = False
+        self._stopping = False
+
+    def after_fork(self) -> None:
+        """Runs in a forked child: what was queued is the parent's to send."""
+        self._reset()
+
+    def put(self, recording: Recording) -> None:
+        """Runs on the watcher thread."""
+        with self._changed:
+            if recording.ongoing:
+                self._queue.appendleft(recording)
+            elif len(self._queue) < QUEUE:
+                self._queue.append(recording)
+            else:
+                log_once("queue", "sentry_loopstall: more stalls than can be reported")
+                return
+            self._start()
+            self._changed.notify_all()
+
+    def drain(self, timeout: float) -> None:
+        """Runs on the exiting thread: tell what is queued there, for at most `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
+            with self._changed:
+                if self._telling:
+                    self._changed.wait(left)
+                    continue
+                if not self._queue:
+                    return
+                recording = self._queue.popleft()
+                self._telling = True
+            self._tell_safely(recording)
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End the thread after the recording it is at."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+            thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+        self._stopping = False
+
+    def _start(self) -> None:
+        if self._thread is not None and self._thread.is_alive():
+            return
+        thread = threading.Thread(target=self._run, name="sentry-loopstall-reporter", daemon=True)
+        try:
+            # In an empty context: the SDK would pin the scope of a request on it.
+            Context().run(thread.start)
+        except RuntimeError:  # the interpreter is shutting down; `drain` tells what is queued
+            return
+        self._thread = thread
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while (self._telling or not self._queue) and not self._stopping:
+                    self._changed.wait()
+                if self._stopping:
+                    return
+                recording = self._queue.popleft()
+                self._telling = True
+            self._tell_safely(recording)
+            del recording  # its contexts belong to the application
+
+    def _tell_safely(self, recording: Recording) -> None:
+        try:
+            self._tell(recording)
+        except Exception:  # noqa: BLE001 - nothing of ours may disturb the application
+            log_once("reporter", "sentry_loopstall failed to report a stall", exc_info=True)
+        finally:
+            with self._changed:
+                self._telling = False
+                self._changed.notify_all()

@@ -1,0 +1,132 @@
+"""Runs on the reporter thread: everything that asks sentry_sdk, in the blocked callback's scope."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import sentry_sdk
+from sentry_sdk.utils import disable_capture_event
+
+from ..diagnose.in_app import InAppRules
+from ..options import Options
+from ..stall import EventLoopBlocked, Outcome, Stall
+
+IDENTIFIER = "loop_stall"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """What the client of the moment says about us."""
+
+    options: Options
+    can_send: bool
+    rules: InAppRules
+    include_source_context: bool
+
+
+def listening() -> Listening | None:
+    """The present client's integration, None where there is none or nobody can hear it.
+
+    Asked each time: `setup_once` runs once per process, a second `init()` tells us nothing.
+    """
+    client = sentry_sdk.get_client()
+    integration: Any = client.get_integration(IDENTIFIER)
+    options = getattr(integration, "options", None)
+    if not isinstance(options, Options):
+        return None
+    can_send = _can_send(client)
+    if not can_send and options.on_stall is None:
+        return None
+    chosen = client.options
+    return Listening(
+        options=options,
+        can_send=can_send,
+        rules=InAppRules(
+            include=tuple(chosen.get("in_app_include") or ()),
+            exclude=tuple(chosen.get("in_app_exclude") or ()),
+        ),
+        include_source_context=bool(chosen.get("include_source_context", True)),
+    )
+
+
+def timing_options() -> Options | None:
+    """Only the options, for the watcher, which asks at every look (1 µs, measured)."""
+    client = sentry_sdk.get_client()
+    options = getattr(client.get_integration(IDENTIFIER), "options", None)
+    if not isinstance(options, Options) or (options.on_stall is None and not _can_send(client)):
+        return None
+    return options
+
+
+def _can_send(client: Any) -> bool:
+    # A closed client still says that it is active; this is what tells (sentry-sdk 2.75).
+    return (
+        getattr(client, "transport", None) is not None
+        or getattr(client, "spotlight", None) is not None
+    )
+
+
+def is_healthy() -> bool:
+    """Whether the transport takes events: its queue is not full, no server said to stop."""
+    transport = getattr(sentry_sdk.get_client(), "transport", None)
+    return transport is None or bool(transport.is_healthy())
+
+
+def record_lost(reason: str) -> None:
+    """Count an event that we held back in Sentry's own statistics."""
+    transport = getattr(sentry_sdk.get_client(), "transport", None)
+    if transport is not None:
+        transport.record_lost_event(reason, data_category="error")
+
+
+def transaction_of(context: Context | None) -> str | None:
+    """The transaction that the scope in a context names."""
+
+    def read() -> str | None:
+        for scope in (sentry_sdk.get_current_scope(), sentry_sdk.get_isolation_scope()):
+            name = getattr(scope, "_transaction", None)
+            if isinstance(name, str):
+                return name
+        return None
+
+    return None if context is None else context.copy().run(read)
+
+
+def capture(event: dict[str, Any], stall: Stall, context: Context | None) -> Outcome:
+    """Capture an event in a copy of the blocked callback's context.
+
+    Without one in an empty context: it then has the global scope's data and no request's.
+    """
+    message = event["exception"]["values"][0]["value"]
+    hint: dict[str, Any] = {
+        # `ignore_errors`, error processors and `before_send` look for it.
+        "exc_info": (EventLoopBlocked, EventLoopBlocked(message), None),
+        "stall": stall,
+    }
+    return _run_in(context, lambda: _capture(event, hint))
+
+
+def _run_in(context: Context | None, function: Callable[[], T]) -> T:
+    # A copy, since entering the original raises, and setting variables in it would be seen.
+    return (context.copy() if context is not None else Context()).run(function)
+
+
+def _capture(event: dict[str, Any], hint: dict[str, Any]) -> Outcome:
+    # The loop may have been blocked inside the SDK's own serialisation, which sets this.
+    disable_capture_event.set(False)
+    if not _can_send(sentry_sdk.get_client()):
+        return Outcome.NO_CLIENT
+    # Forked: the request's `last_event_id()` stays what it was.
+    with sentry_sdk.isolation_scope() as scope:
+        if any(
+            getattr(one, "_fingerprint", None) is not None
+            for one in (scope, sentry_sdk.get_current_scope(), sentry_sdk.get_global_scope())
+        ):
+            del event["fingerprint"]
+        sent = sentry_sdk.capture_event(event, hint=hint)  # type: ignore[arg-type]  # a plain dict
+    return Outcome.SENT if sent is not None else Outcome.DROPPED

@@ -1,0 +1,111 @@
+"""Runs on the watcher thread: whose callback is it, and its `contextvars.Context` copied.
+
+Names are read without running code of the application: only from objects of CPython's own
+types, whose attributes cannot be overridden.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gc
+import sys
+from contextvars import Context
+from types import (
+    BuiltinFunctionType,
+    CoroutineType,
+    FunctionType,
+    GeneratorType,
+    MethodDescriptorType,
+    MethodType,
+)
+from typing import Any
+
+from ..recording import Callback
+
+# `sentry_sdk.integrations.asyncio` names the tasks it wraps so.
+_SENTRY_SUFFIX = " (Sentry-wrapped)"
+
+
+def current_task(loop: Any) -> asyncio.Task[Any] | None:
+    """The task the loop is running; works from another thread on CPython 3.11 to 3.15."""
+    try:
+        return asyncio.current_task(loop)
+    except RuntimeError:
+        return None
+
+
+def describe_task(task: asyncio.Task[Any], number: int | None) -> Callback:
+    """A task by its name and its coroutine's qualified name."""
+    name = coroutine = None
+    if issubclass(type(task), asyncio.Task):
+        # Through the class: a subclass may override both.
+        name = asyncio.Task.get_name(task)
+        coroutine = coroutine_name(asyncio.Task.get_coro(task))
+    if name is not None and name.endswith(_SENTRY_SUFFIX):
+        name = name[: -len(_SENTRY_SUFFIX)]
+    return Callback(number=number, task=name, coroutine=coroutine)
+
+
+def coroutine_name(coroutine: Any) -> str | None:
+    """The qualified name of a coroutine, or of its type where it is not CPython's own."""
+    if coroutine is None:
+        return None
+    if type(coroutine) in (CoroutineType, GeneratorType):
+        return str(coroutine.__qualname__)
+    return type(coroutine).__qualname__
+
+
+def describe_handle(handle: Any, number: int | None) -> Callback:
+    """A plain callback by the function the loop called, never by its arguments."""
+    function = unwrap(getattr(handle, "_callback", None))
+    if function is None:
+        return Callback(number=number)
+    if type(function) is FunctionType:
+        return Callback(number, module=function.__module__, function=function.__qualname__)
+    if type(function) in _C_FUNCTIONS:
+        return Callback(number, module=_module(function), function=function.__qualname__, is_c=True)
+    # Some object with `__call__`: its attributes are the application's, its type's are not.
+    called = type(function)
+    return Callback(number, module=called.__module__, function=called.__qualname__)
+
+
+def unwrap(function: Any) -> Any:
+    """The function behind partials and bound methods."""
+    while True:
+        if type(function) is functools.partial:
+            function = function.func
+        elif type(function) is MethodType:
+            function = function.__func__
+        else:
+            return function
+
+
+_C_FUNCTIONS = (BuiltinFunctionType, MethodDescriptorType)
+
+
+def _module(function: Any) -> str | None:
+    module = getattr(function, "__module__", None)
+    if module is None:
+        owner = getattr(function, "__objclass__", None) or type(function.__self__)
+        module = owner.__module__
+    return module if type(module) is str else None
+
+
+def copy_task_context(task: asyncio.Task[Any]) -> Context | None:
+    """A copy of the context a task runs in; entering the original would raise."""
+    if sys.version_info >= (3, 12):
+        if issubclass(type(task), asyncio.Task):
+            return asyncio.Task.get_context(task).copy()
+        return None
+    # 3.11 has no accessor; the task's own context is the first one it refers to.
+    for referent in gc.get_referents(task):
+        if type(referent) is Context:
+            return referent.copy()
+    return None
+
+
+def copy_handle_context(handle: Any) -> Context | None:
+    """A copy of the context of a plain callback on an asyncio loop."""
+    context = getattr(handle, "_context", None)
+    return context.copy() if type(context) is Context else None

@@ -1,0 +1,142 @@
+"""Pure: runs anywhere. What was seen of a loop goes in; stalls and the next look come out.
+
+The watcher feeds one `step` per look. A stretch that is older than half the threshold is late:
+it is sampled and its end is trapped. Whether it was a stall is known when it ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+SAMPLE_INTERVAL = 0.01  # seconds between the first samples of a late stretch
+MAX_SAMPLES = 100  # then every other one is dropped and the interval doubles
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """One look at one loop.
+
+    `stretch` identifies the stretch of callbacks that runs, None while the loop polls.
+    `started_at` is when it began (monotonic seconds), None where the loop does not say.
+    `ended_at` is when the stretch whose end was trapped ended, None if it did not yet.
+    """
+
+    stretch: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+
+
+IDLE = Pulse()
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The options that decide when to look; seconds."""
+
+    threshold: float
+    hang_after: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoopState:
+    """What the detector remembers of a loop from one look to the next."""
+
+    stretch: float | None = None
+    started_at: float = 0.0
+    looked_at: float | None = None
+    late: bool = False
+    hang_told: bool = False
+    samples: int = 0
+    interval: float = SAMPLE_INTERVAL
+    idle_since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A stretch that was late and is over, or a hang so far; monotonic seconds."""
+
+    started_at: float
+    ended_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What to do after a look.
+
+    `ended`: a late stretch is over, `stalled` whether it lasted for the threshold. Then, of the
+    stretch that runs now: `trap` its end, `thin` the samples so far, take a `sample`, report the
+    `hang`. `look_at` is when to look again.
+    """
+
+    state: LoopState
+    look_at: float
+    ended: Stretch | None = None
+    stalled: bool = False
+    trap: bool = False
+    sample: bool = False
+    thin: bool = False
+    hang: bool = False
+
+
+def step(state: LoopState, pulse: Pulse, now: float, timing: Timing) -> Step:
+    """Decide after one look at `now` (monotonic seconds)."""
+    ended = _ended(state, pulse)
+    stalled = ended is not None and ended.ended_at - ended.started_at >= timing.threshold
+    half = timing.threshold / 2
+    if pulse.stretch is None:
+        since = state.idle_since if state.idle_since is not None else now
+        idle = LoopState(looked_at=now, idle_since=since)
+        return Step(idle, look_at=now + half, ended=ended, stalled=stalled)
+    if ended is not None or pulse.stretch != state.stretch:
+        state = LoopState(
+            stretch=pulse.stretch, started_at=_started_at(state, pulse, now), looked_at=now
+        )
+    late_at = state.started_at + half
+    if now < late_at:
+        state = replace(state, looked_at=now, idle_since=None)
+        return Step(state, look_at=late_at, ended=ended, stalled=stalled)
+    thin = state.samples >= MAX_SAMPLES
+    hang_at = None
+    if timing.hang_after is not None and not state.hang_told:
+        hang_at = state.started_at + timing.hang_after
+    hang = hang_at is not None and now >= hang_at
+    running = replace(
+        state,
+        looked_at=now,
+        late=True,
+        hang_told=state.hang_told or hang,
+        samples=(state.samples // 2 if thin else state.samples) + 1,
+        interval=state.interval * 2 if thin else state.interval,
+    )
+    look_at = now + running.interval
+    if hang_at is not None and not hang:
+        look_at = min(look_at, hang_at)
+    return Step(
+        running,
+        look_at=look_at,
+        ended=ended,
+        stalled=stalled,
+        trap=not state.late,
+        sample=True,
+        thin=thin,
+        hang=hang,
+    )
+
+
+def _ended(state: LoopState, pulse: Pulse) -> Stretch | None:
+    if not state.late or state.looked_at is None:
+        return None
+    if pulse.ended_at is not None:
+        return Stretch(state.started_at, max(state.started_at, pulse.ended_at))
+    if pulse.stretch != state.stretch:
+        # The trap came too late: the stretch was over soon after it was last seen.
+        return Stretch(state.started_at, state.looked_at)
+    return None
+
+
+def _started_at(state: LoopState, pulse: Pulse, now: float) -> float:
+    if pulse.started_at is not None:
+        return min(pulse.started_at, now)
+    if state.looked_at is None:
+        return now
+    return (state.looked_at + now) / 2

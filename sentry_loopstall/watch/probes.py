@@ -1,0 +1,176 @@
+"""Looks run on the watcher thread; the two traps run on the event loop, once each when set.
+
+The exact probe reads asyncio's own stopwatch from outside: `_run_once` stores
+`end_time = self.time() + self._clock_resolution` right after each poll, before the callbacks.
+So a healthy loop runs nothing of ours. Only a stretch that is late already, and a loop that has
+long been idle, get a closure in place of `loop._selector.select`; it takes itself away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import weakref
+from collections.abc import Callable
+from contextvars import Context
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from .detector import IDLE, Pulse
+from .stacks import RunOnce, read_run_once, sample_stack
+
+
+@dataclass(slots=True)
+class Trap:
+    """Written by the event loop, read by the watcher; each field is set once.
+
+    A torn read is harmless: a field that is not seen yet is seen at the next look.
+    """
+
+    ended_at: float | None = None
+    events: int | None = None
+    polling: bool = False
+
+
+class ExactProbe:
+    """What a look at one of asyncio's selector or proactor loops tells.
+
+    Created when the loop starts to run, finished when that run ends. Holds the loop weakly.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, thread_id: int) -> None:
+        self._loop = weakref.ref(loop)
+        self.thread_id = thread_id
+        self.finished = False
+        self._end_trap: Trap | None = None
+        self._wake_trap: Trap | None = None
+        self._take_away: list[Callable[[], None]] = []
+        self._resolution = float(getattr(loop, "_clock_resolution", 0.0))
+        # A loop with a clock of its own (tests that fake time) still tells stretches apart.
+        self._keeps_our_time = (
+            type(loop).time is asyncio.BaseEventLoop.time and "time" not in vars(loop)
+        )
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop, or None once it was collected."""
+        return self._loop()
+
+    def look(self, frame: FrameType | None) -> tuple[Pulse, RunOnce | None]:
+        """Tell from the thread's innermost frame whether the loop polls or since when it runs."""
+        trap = self._end_trap
+        ended_at = trap.ended_at if trap is not None else None
+        if self.finished:
+            return Pulse(ended_at=ended_at), None
+        running = read_run_once(frame)
+        if running is None or running.end_time is None or running.loop is not self._loop():
+            return (IDLE if ended_at is None else Pulse(ended_at=ended_at)), running
+        started_at = running.end_time - self._resolution if self._keeps_our_time else None
+        pulse = Pulse(stretch=running.end_time, started_at=started_at, ended_at=ended_at)
+        return pulse, running
+
+    sample = staticmethod(sample_stack)
+
+    def set_end_trap(self) -> None:
+        """Have the end of the present stretch noted, exactly (0.15 ms, measured)."""
+        trap = self._end_trap = Trap()
+
+        def before() -> None:
+            trap.ended_at = time.monotonic()
+
+        self._set_trap(trap, before, lambda: None)
+
+    def end_trap_events(self) -> int | None:
+        """How many I/O events the first poll after the stretch returned, once it did."""
+        return self._end_trap.events if self._end_trap is not None else None
+
+    def clear_end_trap(self) -> None:
+        """Forget the end trap, set or sprung."""
+        self._end_trap = None
+        self._clear_traps()
+
+    def set_wake_trap(self, wake: Callable[[], None]) -> None:
+        """Have `wake` called when the loop enters its next poll and when that poll returns."""
+        if self._wake_trap is not None and self._wake_trap.ended_at is None:
+            return
+        trap = self._wake_trap = Trap()
+
+        def before() -> None:
+            trap.polling = True
+            wake()
+
+        def after() -> None:
+            trap.polling = False
+            trap.ended_at = time.monotonic()
+            wake()
+
+        if not self._set_trap(trap, before, after):
+            self._wake_trap = None
+            return
+        # The poll under way is not the trapped one: have the loop come back to it once.
+        loop = self._loop()
+        with contextlib.suppress(RuntimeError):  # closed meanwhile
+            if loop is not None:
+                loop.call_soon_threadsafe(_nothing, context=Context())
+
+    def sits_in_wake_trap(self) -> bool:
+        """Whether the loop polls inside the wake trap, so that it needs no looks."""
+        return self._wake_trap is not None and self._wake_trap.polling
+
+    def clear_wake_trap(self) -> None:
+        """Forget the wake trap; a poll inside it goes on and then finds nothing to do."""
+        self._wake_trap = None
+        self._clear_traps()
+
+    def finish(self) -> None:
+        """Runs on the loop's thread when its run ended: that ends the stretch, too."""
+        trap = self._end_trap
+        if trap is not None and trap.ended_at is None:
+            trap.ended_at = time.monotonic()
+        self.finished = True
+        self._clear_traps()
+
+    def _clear_traps(self) -> None:
+        while self._take_away:
+            self._take_away.pop()()
+
+    def _set_trap(
+        self, trap: Trap, before: Callable[[], None], after: Callable[[], None]
+    ) -> bool:
+        selector: Any = getattr(self._loop(), "_selector", None)
+        if selector is None:
+            return False
+        poll = selector.select
+
+        def select(timeout: float | None = None) -> Any:
+            before()
+            take_away()
+            try:
+                events = poll(timeout)
+                trap.events = len(events)
+            finally:
+                after()
+            return events
+
+        def take_away() -> None:
+            # Only our own, and only while nobody patched over it; another tool's comes back.
+            if vars(selector).get("select") is not select:
+                return
+            if patched is None:
+                del selector.select
+            else:
+                selector.select = patched
+
+        try:
+            patched = vars(selector).get("select")
+            selector.select = select
+        except (AttributeError, TypeError):  # no instance attributes: looks alone must do
+            return False
+        self._take_away.append(take_away)
+        return True
+
+
+def _nothing() -> None:
+    """Bring a polling loop back to its poll."""

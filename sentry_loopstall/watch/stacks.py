@@ -1,0 +1,109 @@
+"""Runs on the watcher thread: the one place where live frames are read.
+
+Live frames become plain records at once. A frame keeps its locals alive, so no frame outlives
+the function that reads it, and nothing here reads an application frame's locals.
+"""
+
+from __future__ import annotations
+
+import asyncio.base_events
+import asyncio.events
+import sys
+from collections import deque
+from dataclasses import dataclass
+from types import CodeType, FrameType
+from typing import Any
+
+from ..recording import RawFrame
+
+RUN_ONCE: CodeType = asyncio.base_events.BaseEventLoop._run_once.__code__  # type: ignore[attr-defined]  # private, but in every CPython 3.11 to 3.15
+RUN_FOREVER: CodeType = asyncio.base_events.BaseEventLoop.run_forever.__code__
+HANDLE_RUN: CodeType = asyncio.events.Handle._run.__code__
+
+# Up to 3.12 `f_locals` of a running function is a snapshot that stays on its frame and keeps
+# what it refers to alive; from 3.13 on (PEP 667) it is a view.
+_F_LOCALS_IS_A_SNAPSHOT = sys.version_info < (3, 13)
+
+KEPT_AT_EACH_END = 120  # frames; Relay keeps 250 in all and cuts the middle itself beyond that
+
+
+@dataclass(frozen=True, slots=True)
+class RunOnce:
+    """What the locals of a running `_run_once` say; `end_time` is None while it polls."""
+
+    loop: Any
+    end_time: float | None
+    handle: Any
+    number: int | None
+    ready: int | None
+
+
+def read_run_once(frame: FrameType | None) -> RunOnce | None:
+    """Walk outwards from a thread's innermost frame to asyncio's `_run_once` and read it.
+
+    Costs 0.1 µs a frame (measured), so it is what every look does.
+    """
+    while frame is not None and frame.f_code is not RUN_ONCE:
+        frame = frame.f_back
+    if frame is None:
+        return None
+    names = frame.f_locals
+    found = RunOnce(
+        loop=names.get("self"),
+        end_time=names.get("end_time"),
+        handle=names.get("handle"),
+        number=names.get("i"),
+        ready=names.get("ntodo"),
+    )
+    # Under a tracer the snapshot is written back to the function's variables: leave it alone.
+    if _F_LOCALS_IS_A_SNAPSHOT and frame.f_trace is None:
+        names.clear()
+    return found
+
+
+def sample_stack(frame: FrameType | None, stop: CodeType = RUN_ONCE) -> tuple[RawFrame, ...]:
+    """The frames above the event loop's own, innermost first; measured at 3 µs for 10 frames.
+
+    The walk ends below the callback, at `stop` or at asyncio's `Handle._run`; that frame alone
+    is returned for a callback that has no Python frame. Both ends of a long stack are kept.
+    """
+    inner: list[RawFrame] = []
+    outer: deque[RawFrame] = deque(maxlen=KEPT_AT_EACH_END)
+    while frame is not None:
+        code = frame.f_code
+        if code is stop:
+            break
+        # `dict.get` cannot be overridden by a namespace class of the application's.
+        module = dict.get(frame.f_globals, "__name__")
+        raw = (code, frame.f_lasti, module if type(module) is str else "")
+        if code is HANDLE_RUN:
+            if not inner:
+                inner.append(raw)
+            break
+        if len(inner) < KEPT_AT_EACH_END:
+            inner.append(raw)
+        else:
+            outer.append(raw)
+        frame = frame.f_back
+    return (*inner, *outer)
+
+
+def running_loops() -> list[tuple[int, Any]]:
+    """(thread ident, event loop) of the asyncio loops that run already, in any thread."""
+    found = []
+    frames = sys._current_frames()
+    try:
+        for thread_id, innermost in frames.items():
+            frame: FrameType | None = innermost
+            while frame is not None and frame.f_code is not RUN_FOREVER:
+                frame = frame.f_back
+            if frame is not None:
+                names = frame.f_locals
+                found.append((thread_id, names.get("self")))
+                if _F_LOCALS_IS_A_SNAPSHOT and frame.f_trace is None:
+                    names.clear()
+            del frame, innermost
+    finally:
+        # Our own frame is in it: a reference cycle unless dropped.
+        frames.clear()
+    return found

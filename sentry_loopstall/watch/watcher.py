@@ -1,0 +1,328 @@
+"""The watcher thread: wait, look, hand over. One for all event loops of the process.
+
+`attach` and `detach` run on a loop's own thread, once per run. Shared with those threads is only
+the dictionary of watched runs, whose single operations are atomic; a run seen one look too late
+or too long does no harm.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from contextvars import Context
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+from ..log import log_once
+from ..recording import LoopThread, Recording
+from .detector import IDLE, LoopState, Step, Stretch, Timing, step
+from .evidence import thread_called, thread_cpu_clock
+from .probes import ExactProbe
+from .recorder import Reading, Recorder
+from .stacks import RunOnce, read_run_once
+
+PARK_AFTER = 1.0  # seconds that every loop must have looked idle
+LONGEST_PARK_AFTER = 60.0  # while parking does not pay
+SETTLE = 0.05  # seconds to wait until every loop sits in its wake trap
+OFF_WAITS = (0.01, 1.0)  # seconds between looks at the options while detection is off
+MAX_FAILURES = 3
+
+
+@dataclass(slots=True)
+class WatchedRun:
+    """One run of one event loop; only the watcher thread changes it."""
+
+    probe: ExactProbe
+    where: LoopThread
+    clock: Callable[[], float | None]
+    before: Reading
+    first_run_at: float
+    skip: float | None = None
+    state: LoopState = field(default_factory=LoopState)
+    recorder: Recorder | None = None
+    look_at: float = 0.0
+
+
+class Watcher:
+    """Looks at the running loops and hands a `Recording` of each stall to `hand_over`.
+
+    `timing` gives the options of the moment, None while nobody can hear of a stall.
+    """
+
+    def __init__(
+        self,
+        timing: Callable[[], Timing | None],
+        hand_over: Callable[[Recording], None],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._timing = timing
+        self._hand_over = hand_over
+        self._now = now
+        self._runs: dict[int, WatchedRun] = {}
+        self._first_runs: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
+        self._failures = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        """For a new process: what belonged to the threads of the old one."""
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._start_lock = threading.Lock()
+        self._step_lock = threading.Lock()
+        self._wake = threading.Event()
+        self._park_after = PARK_AFTER
+
+    def after_fork(self) -> None:
+        """Runs in a forked child: its threads are gone, and the runs of the parent with them."""
+        self._runs = {}
+        self._reset()
+
+    # On a loop's thread
+
+    def attach(self, loop: Any, thread_id: int) -> WatchedRun:
+        """Watch a run of `loop` that starts now or runs already in the thread given."""
+        name, native_id = thread_called(thread_id)
+        clock = thread_cpu_clock(native_id)
+        now = self._now()
+        run = WatchedRun(
+            probe=ExactProbe(loop, thread_id),
+            where=LoopThread(
+                loop_class=type(loop).__qualname__,
+                loop_package=type(loop).__module__.partition(".")[0],
+                thread_id=thread_id,
+                thread_name=name,
+                is_main=thread_id == threading.main_thread().ident,
+            ),
+            clock=clock,
+            before=Reading(now, clock(), polling=True),
+            first_run_at=self._first_runs.setdefault(loop, now),
+        )
+        self._runs[id(run)] = run
+        self.start()
+        return run
+
+    def detach(self, run: WatchedRun) -> None:
+        """A run ended. A stall that it ends is left to the watcher."""
+        run.probe.finish()
+        run.look_at = 0.0
+        if self._thread is None:
+            self._runs.pop(id(run), None)
+        else:
+            self._wake.set()
+
+    def skip_present_stretch(self) -> None:
+        """Never report the stretch of callbacks that the calling thread runs, if it does."""
+        running = read_run_once(sys._getframe())
+        if running is None or running.end_time is None:
+            return
+        for run in list(self._runs.values()):
+            if run.probe.loop is running.loop:
+                run.skip = running.end_time
+
+    def watched_loops(self) -> list[Any]:
+        """The event loops that are watched now."""
+        return [run.probe.loop for run in list(self._runs.values())]
+
+    # Life of the thread
+
+    def start(self) -> None:
+        """Start the thread, or wake it, if a loop runs and somebody can hear of its stalls."""
+        if not self._runs or self._failures >= MAX_FAILURES or self._timing() is None:
+            return
+        with self._start_lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._stopping = False
+                thread = threading.Thread(
+                    target=self._run, name="sentry-loopstall-watcher", daemon=True
+                )
+                try:
+                    # In an empty context: the SDK would pin the scope of a request on it.
+                    Context().run(thread.start)
+                except RuntimeError:  # the interpreter is shutting down
+                    return
+                self._thread = thread
+        self._wake.set()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End the thread and take away what is left on the loops."""
+        thread = self._thread
+        self._stopping = True
+        self._wake.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+        self._thread = None
+        for run in list(self._runs.values()):
+            self._let_go(run)
+
+    def hand_over_ended(self, timeout: float) -> None:
+        """Runs on the exiting thread: hand over the stalls that ended but were not seen to."""
+        if not self._step_lock.acquire(timeout=timeout):
+            return
+        try:
+            timing = self._timing()
+            for run in list(self._runs.values()):
+                if timing is not None and run.recorder is not None:
+                    self._look(run, None, timing, late=0.0)
+        finally:
+            self._step_lock.release()
+
+    def _run(self) -> None:
+        off_wait = OFF_WAITS[0]
+        due = self._now()
+        while not self._stopping:
+            late = max(0.0, self._now() - due)
+            try:
+                timing = self._timing()
+                if timing is None:
+                    self._forget()
+                    wait: float | None = off_wait
+                    off_wait = min(off_wait * 2, OFF_WAITS[1])
+                else:
+                    off_wait = OFF_WAITS[0]
+                    wait = self._look_at_all(timing, late)
+                    if wait is not None and self._idle_for_long():
+                        self._park()
+            except Exception:  # noqa: BLE001 - nothing of ours may disturb the application
+                wait = self._failed()
+            due = self._now() + (wait or 0.0)
+            if wait is None or wait > 0:
+                self._wake.wait(wait)
+                if wait is None:
+                    due = self._now()
+                self._wake.clear()
+
+    def _failed(self) -> float | None:
+        self._failures += 1
+        log_once("watcher", "sentry_loopstall failed to look at an event loop", exc_info=True)
+        if self._failures >= MAX_FAILURES:
+            log_once("watcher off", "sentry_loopstall is off: it failed %s times", self._failures)
+            self._stopping = True
+            for run in list(self._runs.values()):
+                self._let_go(run)
+        return OFF_WAITS[1]
+
+    # Looking
+
+    def _look_at_all(self, timing: Timing, late: float) -> float | None:
+        """One look at every loop that is due; how long to wait, None without a loop."""
+        with self._step_lock:
+            frames = sys._current_frames()
+            try:
+                now = self._now()
+                for run in list(self._runs.values()):
+                    if run.look_at <= now:
+                        self._look(run, frames.get(run.probe.thread_id), timing, late)
+            finally:
+                # Our own frame is in it: a reference cycle, and the application's locals.
+                frames.clear()
+            if not self._runs:
+                return None
+            look_at = min(run.look_at for run in self._runs.values())
+            return max(0.0, look_at - self._now())
+
+    def _look(
+        self, run: WatchedRun, frame: FrameType | None, timing: Timing, late: float
+    ) -> None:
+        pulse, running = run.probe.look(frame)
+        if run.skip is not None and pulse.stretch == run.skip:
+            pulse = IDLE
+        now = self._now()
+        reading = Reading(now, run.clock(), polling=pulse.stretch is None)
+        decided = step(run.state, pulse, now, timing)
+        run.state, run.look_at = decided.state, decided.look_at
+        if decided.ended is not None:
+            self._ended(run, decided.ended, reading, stalled=decided.stalled)
+        if decided.sample:
+            self._sample(run, frame, running, reading, decided, late)
+        else:
+            run.before = reading
+        if run.probe.finished or run.probe.loop is None:
+            self._runs.pop(id(run), None)
+
+    def _sample(
+        self,
+        run: WatchedRun,
+        frame: FrameType | None,
+        running: RunOnce | None,
+        reading: Reading,
+        decided: Step,
+        late: float,
+    ) -> None:
+        recorder = run.recorder
+        if recorder is None:
+            since = decided.state.started_at - run.first_run_at
+            recorder = run.recorder = Recorder(run.where, run.before, since)
+        if decided.thin:
+            recorder.thin()
+        recorder.add(run.probe.sample(frame), running, run.probe.loop, reading, late)
+        if decided.trap:
+            run.probe.set_end_trap()
+            # Look again at once: had the stretch ended before the trap was set, it would note
+            # the end of another one.
+            run.look_at = reading.at
+        if decided.hang:
+            so_far = Stretch(decided.state.started_at, reading.at)
+            self._hand_over(recorder.recording(so_far, ongoing=True, after=reading))
+
+    def _ended(
+        self, run: WatchedRun, stretch: Stretch, reading: Reading, *, stalled: bool
+    ) -> None:
+        recorder, run.recorder = run.recorder, None
+        run.probe.clear_end_trap()
+        if stalled and recorder is not None:
+            self._hand_over(recorder.recording(stretch, ongoing=False, after=reading))
+
+    def _forget(self) -> None:
+        """Detection is off: what is under way is not to be reported when it is on again."""
+        for run in list(self._runs.values()):
+            self._let_go(run)
+
+    def _let_go(self, run: WatchedRun) -> None:
+        run.probe.clear_end_trap()
+        run.probe.clear_wake_trap()
+        run.recorder = None
+        run.state = LoopState()
+        if run.probe.finished or run.probe.loop is None:
+            self._runs.pop(id(run), None)
+
+    # Parking
+
+    def _idle_for_long(self) -> bool:
+        now = self._now()
+        return all(
+            run.state.idle_since is not None and now - run.state.idle_since >= self._park_after
+            for run in list(self._runs.values())
+        )
+
+    def _park(self) -> None:
+        """Sleep without a wake-up until a loop leaves its poll or another one starts to run."""
+        runs = list(self._runs.values())
+        self._wake.clear()
+        for run in runs:
+            run.probe.set_wake_trap(self._wake.set)
+        deadline = self._now() + SETTLE
+        while not _all_sit(runs) and (left := deadline - self._now()) > 0:
+            self._wake.wait(left)
+            self._wake.clear()
+        parked_at = self._now()
+        if _all_sit(runs) and len(self._runs) == len(runs) and not self._stopping:
+            self._wake.wait()
+        for run in runs:
+            if not run.probe.sits_in_wake_trap():
+                run.probe.clear_wake_trap()
+            run.state = LoopState(looked_at=self._now(), idle_since=self._now())
+            run.look_at = 0.0
+        if self._now() - parked_at < PARK_AFTER:
+            self._park_after = min(self._park_after * 2, LONGEST_PARK_AFTER)
+        else:
+            self._park_after = PARK_AFTER
+
+
+def _all_sit(runs: list[WatchedRun]) -> bool:
+    return all(run.probe.sits_in_wake_trap() for run in runs if not run.probe.finished)
+
+
