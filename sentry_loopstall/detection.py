@@ -45,7 +45,7 @@ class Detection:
         for thread_id, loop in running_loops():
             if loop is not None and loop not in watched:
                 self._attach(loop, thread_id)
-        self.watcher.skip_present_stretch()
+        self.options_changed()
 
     def remove(self) -> None:
         """Leave the process as it was before `install`."""
@@ -56,12 +56,12 @@ class Detection:
         self._exit_registered = False
 
     def options_changed(self) -> None:
-        """Somebody may listen now: called where an integration is constructed.
+        """Somebody is about to listen: called while `init()` runs.
 
-        The stretch of callbacks that does so runs `init()`, which is never reported.
+        The stretch of callbacks that does so is never reported.
         """
         self.watcher.skip_present_stretch()
-        self.watcher.start()
+        self.watcher.start(expecting=True)
 
     def _timing(self) -> Timing | None:
         options = self._audience()

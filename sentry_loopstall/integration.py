@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Unpack
 
 from sentry_sdk.integrations import Integration
+from sentry_sdk.integrations.logging import ignore_logger
 
 from .detection import Detection
+from .log import logger
 from .options import OptionKeywords, Options, enabled
 from .report.delivery import Delivery
 from .report.scope import IDENTIFIER, timing_options
@@ -46,6 +48,7 @@ class LoopStallIntegration(Integration):
     def setup_once() -> None:
         """Hook the event loops, once per process."""
         global _detection  # noqa: PLW0603 - the SDK calls this once per process, too
+        ignore_logger(logger.name)
         if _detection is None and enabled():
             _detection = Detection(timing_options, Delivery().tell)
             _detection.install()

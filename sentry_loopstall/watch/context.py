@@ -44,6 +44,8 @@ def describe_task(task: asyncio.Task[Any], number: int | None) -> Callback:
         coroutine = coroutine_name(asyncio.Task.get_coro(task))
     if name is not None and name.endswith(_SENTRY_SUFFIX):
         name = name[: -len(_SENTRY_SUFFIX)]
+    if name == "None":  # CPython 3.13.0 names the tasks of a task factory so
+        name = None
     return Callback(number=number, task=name, coroutine=coroutine)
 
 

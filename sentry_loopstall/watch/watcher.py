@@ -29,6 +29,7 @@ PARK_AFTER = 1.0  # seconds that every loop must have looked idle
 LONGEST_PARK_AFTER = 60.0  # while parking does not pay
 SETTLE = 0.05  # seconds to wait until every loop sits in its wake trap
 OFF_WAITS = (0.01, 1.0)  # seconds between looks at the options while detection is off
+END_AFTER = 60.0  # seconds that detection must have been off for the thread to end
 MAX_FAILURES = 3
 
 
@@ -129,9 +130,14 @@ class Watcher:
 
     # Life of the thread
 
-    def start(self) -> None:
-        """Start the thread, or wake it, if a loop runs and somebody can hear of its stalls."""
-        if not self._runs or self._failures >= MAX_FAILURES or self._timing() is None:
+    def start(self, *, expecting: bool = False) -> None:
+        """Start the thread, or wake it, if a loop runs and somebody can hear of its stalls.
+
+        `expecting`: somebody is about to listen, so that the options are worth asking for again.
+        """
+        if not self._runs or self._failures >= MAX_FAILURES:
+            return
+        if not expecting and self._timing() is None:
             return
         with self._start_lock:
             if self._thread is None or not self._thread.is_alive():
@@ -145,7 +151,7 @@ class Watcher:
                 except RuntimeError:  # the interpreter is shutting down
                     return
                 self._thread = thread
-        self._wake.set()
+            self._wake.set()
 
     def stop(self, timeout: float = 5.0) -> None:
         """End the thread and take away what is left on the loops."""
@@ -171,7 +177,7 @@ class Watcher:
             self._step_lock.release()
 
     def _run(self) -> None:
-        off_wait = OFF_WAITS[0]
+        off_wait, on_at = OFF_WAITS[0], self._now()
         due = self._now()
         while not self._stopping:
             late = max(0.0, self._now() - due)
@@ -181,8 +187,10 @@ class Watcher:
                     self._forget()
                     wait: float | None = off_wait
                     off_wait = min(off_wait * 2, OFF_WAITS[1])
+                    if self._now() - on_at >= END_AFTER and self._ends():
+                        return
                 else:
-                    off_wait = OFF_WAITS[0]
+                    off_wait, on_at = OFF_WAITS[0], self._now()
                     wait = self._look_at_all(timing, late)
                     if wait is not None and self._idle_for_long():
                         self._park()
@@ -194,6 +202,14 @@ class Watcher:
                 if wait is None:
                     due = self._now()
                 self._wake.clear()
+
+    def _ends(self) -> bool:
+        """Whether nobody wants the thread; after that `start` makes a new one."""
+        with self._start_lock:
+            if self._wake.is_set():
+                return False
+            self._thread = None
+            return True
 
     def _failed(self) -> float | None:
         self._failures += 1

@@ -1,0 +1,509 @@
+"""Detection on real event loops: first what must not be reported, then what must."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+import sentry_sdk
+
+from sentry_loopstall import LoopStallIntegration, Outcome, integration
+from sentry_loopstall.watch.watcher import Watcher
+
+from .blocking import nap, spin
+from .conftest import Captured, Init, our_threads, poll
+
+Runner = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+def run_eagerly(main: Coroutine[Any, Any, Any]) -> Any:
+    with asyncio.Runner() as runner:
+        runner.get_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined, unused-ignore]  # since 3.12
+        return runner.run(main)
+
+
+def run_new_loop(main: Coroutine[Any, Any, Any]) -> Any:
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        loop.close()
+
+
+def run_in_thread(main: Coroutine[Any, Any, Any]) -> Any:
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(asyncio.run(main)), name="my-loop")
+    thread.start()
+    thread.join()
+    return results[0]
+
+
+RUNNERS = [
+    pytest.param(asyncio.run, id="asyncio.run"),
+    pytest.param(run_new_loop, id="run_until_complete"),
+    pytest.param(run_in_thread, id="thread"),
+    pytest.param(
+        run_eagerly,
+        id="eager",
+        marks=pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are 3.12's"),
+    ),
+]
+
+
+# What must not be reported
+
+
+def test_an_idle_loop_is_no_stall(init: Init, captured: Captured) -> None:
+    init()
+    asyncio.run(asyncio.sleep(5))
+    assert captured.stalls == []
+
+
+def test_short_callbacks_are_no_stall(init: Init, captured: Captured) -> None:
+    init({"threshold": 0.1})
+
+    async def main() -> None:
+        for _ in range(50):
+            nap(0.07)
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert captured.stalls == []
+
+
+def test_a_busy_loop_that_polls_is_no_stall(init: Init, captured: Captured) -> None:
+    init()
+
+    async def main() -> None:
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert captured.stalls == []
+
+
+def test_a_long_await_is_no_stall(init: Init, captured: Captured) -> None:
+    init()
+
+    async def main() -> None:
+        await asyncio.gather(
+            asyncio.sleep(1), asyncio.get_running_loop().run_in_executor(None, nap, 1)
+        )
+
+    asyncio.run(main())
+    assert captured.stalls == []
+
+
+def test_the_pause_between_two_runs_is_no_stall(init: Init, captured: Captured) -> None:
+    init()
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(asyncio.sleep(0.06))
+    nap(0.3)
+    loop.run_until_complete(asyncio.sleep(0.06))
+    loop.close()
+    assert captured.stalls == []
+
+
+def test_the_stretch_that_calls_init_is_no_stall(init: Init, captured: Captured) -> None:
+    async def main() -> None:
+        init()
+        nap(0.2)
+        await asyncio.sleep(0.1)
+        init()
+        nap(0.2)
+        await asyncio.sleep(0.1)
+
+    asyncio.run(main())
+    assert captured.stalls == []
+
+
+def test_an_init_without_us_goes_silent(init: Init, captured: Captured) -> None:
+    init()
+
+    async def main() -> None:
+        sentry_sdk.init(default_integrations=False)
+        await asyncio.sleep(0.2)
+        nap(0.2)
+        await asyncio.sleep(0.2)
+
+    asyncio.run(main())
+    assert captured.stalls == []
+
+
+def test_a_client_that_nobody_hears_starts_no_thread(captured: Captured) -> None:
+    sentry_sdk.init(integrations=[LoopStallIntegration()], default_integrations=False)
+
+    async def main() -> list[str]:
+        await asyncio.sleep(0.01)
+        return our_threads()
+
+    assert asyncio.run(main()) == []
+
+
+def test_detection_is_off_where_the_environment_says_so(
+    init: Init, captured: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SENTRY_LOOPSTALL_ENABLED", "0")
+    init()
+
+    async def main() -> list[str]:
+        nap(0.2)
+        await asyncio.sleep(0)
+        return our_threads()
+
+    assert asyncio.run(main()) == []
+    assert captured.stalls == []
+
+
+# What must be reported
+
+
+@pytest.mark.parametrize("run", RUNNERS)
+def test_a_blocked_loop_is_found_whoever_runs_it(
+    init: Init, captured: Captured, run: Runner
+) -> None:
+    init()
+
+    async def main() -> None:
+        await asyncio.sleep(0.01)
+        nap(0.2)
+        await asyncio.sleep(0)
+
+    run(main())
+    (stall,) = captured.wait_for_stalls()
+    assert stall.culprit is not None
+    assert stall.culprit.name == "tests.blocking.nap"
+    assert stall.culprit.call == "time.sleep(seconds)"
+    assert stall.outcome is Outcome.SENT
+    assert stall.duration == pytest.approx(0.2, abs=0.05)
+    assert stall.coroutine is not None
+    assert stall.coroutine.endswith("main")
+    assert stall.thread == ("my-loop" if run is run_in_thread else "MainThread")
+
+
+def test_a_child_task_started_eagerly_is_the_one_blamed(init: Init, captured: Captured) -> None:
+    if sys.version_info < (3, 12):
+        pytest.skip("eager tasks are 3.12's")
+    init()
+
+    async def child() -> None:
+        nap(0.2)
+
+    async def main() -> None:
+        await asyncio.sleep(0.01)
+        await asyncio.create_task(child())
+
+    run_eagerly(main())
+    (stall,) = captured.wait_for_stalls()
+    assert stall.coroutine is not None
+    assert stall.coroutine.endswith("child")
+
+
+def test_several_loops_at_once_are_told_apart(init: Init, captured: Captured) -> None:
+    init()
+    barrier = threading.Barrier(3)
+
+    async def main(seconds: float) -> None:
+        await asyncio.sleep(0.01)
+        barrier.wait()
+        nap(seconds)
+        await asyncio.sleep(0)
+
+    threads = [
+        threading.Thread(target=lambda s=seconds: asyncio.run(main(s)), name=f"loop {seconds}")
+        for seconds in (0.15, 0.25, 0.35)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stalls = captured.wait_for_stalls(3)
+    assert {stall.thread: round(stall.duration, 1) for stall in stalls} == {
+        "loop 0.15": pytest.approx(0.15, abs=0.051),
+        "loop 0.25": pytest.approx(0.25, abs=0.051),
+        "loop 0.35": pytest.approx(0.35, abs=0.051),
+    }
+
+
+def test_a_loop_that_runs_already_is_found(init: Init, captured: Captured) -> None:
+    go_on = threading.Event()
+    running = threading.Event()
+
+    async def main() -> None:
+        running.set()
+        while not go_on.is_set():
+            await asyncio.sleep(0.005)
+        nap(0.2)
+        await asyncio.sleep(0)
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()), name="early")
+    thread.start()
+    assert running.wait(5)
+    init()
+    go_on.set()
+    (stall,) = captured.wait_for_stalls()
+    thread.join()
+    assert stall.thread == "early"
+
+
+def test_init_inside_the_running_loop_watches_it_from_the_next_stretch_on(
+    init: Init, captured: Captured
+) -> None:
+    async def main() -> None:
+        init()
+        await asyncio.sleep(0.01)
+        nap(0.2)
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    (stall,) = captured.wait_for_stalls()
+    assert stall.culprit is not None
+    assert stall.culprit.qualname == "nap"
+
+
+def test_a_second_init_takes_effect(init: Init, captured: Captured) -> None:
+    init({"threshold": 1.0})
+
+    async def main() -> None:
+        await asyncio.sleep(0.01)
+        nap(0.2)
+        await asyncio.sleep(0.01)
+        assert captured.stalls == []
+        init({"threshold": 0.1})
+        await asyncio.sleep(0.05)
+        nap(0.3)
+        await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    (stall,) = captured.wait_for_stalls()
+    assert stall.threshold == 0.1
+    assert stall.duration == pytest.approx(0.3, abs=0.05)
+
+
+def test_a_loop_is_watched_again_after_a_client_that_nobody_heard(
+    init: Init, captured: Captured
+) -> None:
+    sentry_sdk.init(integrations=[LoopStallIntegration()], default_integrations=False)
+
+    async def main() -> None:
+        await asyncio.sleep(0.01)
+        init()
+        await asyncio.sleep(0.05)
+        nap(0.2)
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    captured.wait_for_stalls()
+
+
+def test_the_first_stretch_after_a_long_idle_time_is_seen(init: Init, captured: Captured) -> None:
+    init()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(2)
+        loop.call_soon(nap, 0.2)
+        await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    (stall,) = captured.wait_for_stalls()
+    assert stall.duration == pytest.approx(0.2, abs=0.05)
+
+
+def test_stalls_one_after_the_other_on_a_busy_loop_are_all_seen(
+    init: Init, captured: Captured
+) -> None:
+    init({"culprit_backoff": (0, 0), "max_events_per_hour": 100})
+
+    async def main() -> None:
+        for _ in range(10):
+            nap(0.08)
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert len(captured.wait_for_events(10)) == 10
+
+
+def test_a_stall_that_ends_the_run_is_seen(init: Init, captured: Captured) -> None:
+    init()
+
+    async def main() -> None:
+        nap(0.2)
+
+    asyncio.run(main())
+    (stall,) = captured.wait_for_stalls()
+    assert stall.duration == pytest.approx(0.2, abs=0.05)
+
+
+def test_the_duration_is_exact(init: Init, captured: Captured) -> None:
+    """Within 1 ms of the loop thread's own clock (contract); the machine may add some."""
+    init({"culprit_backoff": (0, 0), "max_events_per_hour": 1000, "threshold": 0.1})
+    errors: list[float] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        chance = random.Random(7)
+        for number in range(30):
+            await asyncio.sleep(chance.random() * 0.05)
+            # The stretch begins when the poll ends, so measure from a callback's first line.
+            measured: list[float] = []
+            loop.call_soon(lambda m=measured: m.append(spin(0.12)))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            await loop.run_in_executor(None, captured.wait_for_stalls, number + 1)
+            errors.append(captured.stalls[-1].duration - measured[0])
+
+    asyncio.run(main())
+    errors.sort()
+    assert errors[0] > -0.001
+    assert errors[len(errors) // 2] < 0.001
+    assert errors[int(len(errors) * 0.8)] < 0.002
+
+
+def test_blocks_above_the_threshold_are_reported_and_those_below_are_not(
+    init: Init, captured: Captured
+) -> None:
+    """1.05 × threshold always, 0.95 × never; by the measured length of 200 random blocks."""
+    threshold = 0.06
+    init({"culprit_backoff": (0, 0), "max_events_per_hour": 10_000, "threshold": threshold})
+    chance = random.Random(11)
+    blocks: list[float] = []
+    reported: list[int] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for number in range(200):
+            await asyncio.sleep(chance.choice([0, 0.001, 0.01, 0.03]))
+            length = threshold * chance.choice([0.7, 0.9, 0.95, 1.05, 1.1, 1.4])
+            before = len(captured.stalls)
+            started = loop.time()
+            spin(length) if number % 2 else nap(length)
+            blocks.append(loop.time() - started)
+            await asyncio.sleep(0)
+            if blocks[-1] >= threshold * 1.05:
+                await loop.run_in_executor(None, captured.wait_for_stalls, before + 1)
+            else:
+                await asyncio.sleep(0.03)
+            reported.append(len(captured.stalls) - before)
+
+    asyncio.run(main())
+    for block, times in zip(blocks, reported, strict=True):
+        ratio = block / threshold
+        if ratio >= 1.05:
+            assert times == 1, f"a block of {ratio:.2f} × threshold was reported {times} times"
+        if ratio <= 0.95:
+            assert times == 0, f"a block of {ratio:.2f} × threshold was reported"
+    assert sum(block >= threshold * 1.05 for block in blocks) > 60
+    assert sum(block <= threshold * 0.95 for block in blocks) > 40
+
+
+def test_a_hang_is_reported_while_it_lasts_and_when_it_ends(
+    init: Init, captured: Captured
+) -> None:
+    init({"hang_after": 0.2})
+
+    async def main() -> None:
+        await asyncio.sleep(0.01)
+        with captured.changed:  # blocks the loop until the hang was reported
+            assert captured.changed.wait_for(lambda: bool(captured.events), 10)
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    hang, end = captured.wait_for_events(2)
+    assert hang["level"] == "error"
+    assert hang["contexts"]["loop_stall"]["ongoing"] is True
+    assert " is still blocking the event loop after 0.2 s in " in title(hang)
+    assert end["contexts"]["loop_stall"]["ongoing"] is False
+    assert " blocked the event loop for 0." in title(end)
+    assert (
+        hang["contexts"]["loop_stall"]["stall_id"] == end["contexts"]["loop_stall"]["stall_id"]
+    )
+    first, second = captured.wait_for_stalls(2)
+    assert first.ongoing
+    assert not second.ongoing
+    assert second.duration > first.duration
+
+
+def title(event: dict[str, Any]) -> str:
+    value = event["exception"]["values"][0]["value"]
+    assert isinstance(value, str)
+    return value
+
+
+# What a healthy loop must not feel
+
+
+def test_a_healthy_busy_loop_runs_no_code_of_ours(init: Init, captured: Captured) -> None:
+    init({"threshold": 0.5})
+    ours: list[str] = []
+
+    def profile(frame: Any, event: str, argument: Any) -> None:
+        if "sentry_loopstall" in frame.f_code.co_filename:
+            ours.append(f"{event} {frame.f_code.co_qualname}")
+
+    async def main() -> None:
+        poll_started = time.monotonic()
+        sys.setprofile(profile)
+        try:
+            while time.monotonic() - poll_started < 1.5:
+                nap(0.001)
+                await asyncio.sleep(0)
+        finally:
+            sys.setprofile(None)
+
+    asyncio.run(main())
+    assert ours == []
+
+
+def test_an_idle_loop_is_not_even_looked_at(
+    init: Init, captured: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    init()
+    looked_at: list[float] = []
+    look = Watcher._look_at_all
+
+    def counted(watcher: Watcher, timing: Any, late: float) -> float | None:
+        looked_at.append(time.monotonic())
+        return look(watcher, timing, late)
+
+    monkeypatch.setattr(Watcher, "_look_at_all", counted)
+    started = time.monotonic()
+    asyncio.run(asyncio.sleep(5))
+    while_parked = [at for at in looked_at if started + 2 < at < started + 4.9]
+    assert looked_at
+    assert while_parked == []
+
+
+def test_a_loop_gets_its_poll_back(init: Init, captured: Captured) -> None:
+    init()
+
+    async def main() -> dict[str, Any]:
+        await asyncio.sleep(0.01)
+        nap(0.2)
+        await asyncio.sleep(0.1)
+        return dict(vars(asyncio.get_running_loop()._selector))  # type: ignore[attr-defined]  # private
+
+    assert "select" not in asyncio.run(main())
+    captured.wait_for_stalls()
+
+
+def test_loops_that_come_and_go_leave_nothing(init: Init, captured: Captured) -> None:
+    init()
+
+    async def main() -> None:
+        pass
+
+    for _ in range(500):
+        asyncio.run(main())
+    detection = integration._detection
+    assert detection is not None
+    watcher = detection.watcher
+    poll(lambda: not watcher._runs)
+    poll(lambda: not len(watcher._first_runs))
