@@ -1,0 +1,1 @@
+"""What detection costs, as ratios to nothing in one run."""

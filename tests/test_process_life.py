@@ -1,0 +1,145 @@
+"""Programs in child interpreters against a real HTTP receiver: how they end, what arrives."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from example_app.receiver import EnvelopeReceiver
+
+from .conftest import poll
+
+SCENARIOS = Path(__file__).parent / "scenarios"
+
+
+@pytest.fixture
+def receiver() -> Iterator[EnvelopeReceiver]:
+    receiver = EnvelopeReceiver()
+    receiver.start()
+    yield receiver
+    receiver.stop()
+
+
+def child(receiver: EnvelopeReceiver, scenario: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(SCENARIOS / f"{scenario}.py"), *arguments],
+        env={
+            **os.environ,
+            "RECEIVER_DSN": receiver.dsn,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def titles(receiver: EnvelopeReceiver) -> list[str]:
+    return [
+        event["exception"]["values"][-1]["value"]
+        for event in receiver.events
+        if event["exception"]["values"][-1]["type"] == "EventLoopBlocked"
+    ]
+
+
+@pytest.mark.parametrize(("how", "code"), [("return", 0), ("exit", 3), ("raise", 1)])
+def test_a_stall_that_just_ended_is_delivered_at_exit(
+    receiver: EnvelopeReceiver, how: str, code: int
+) -> None:
+    program = child(receiver, "exit_after_stall", how)
+    program.communicate(timeout=30)
+    assert program.returncode == code
+    assert receiver.wait_for(lambda: bool(titles(receiver)), 5)
+    assert titles(receiver)[0].startswith("__main__.main blocked the event loop for 0.3")
+
+
+@pytest.mark.parametrize("scenario", ["idle_exit", "exit_with_blocked_daemon"])
+def test_exit_takes_no_longer_than_without_us(receiver: EnvelopeReceiver, scenario: str) -> None:
+    """Compared by the best of three runs each, taken in turns."""
+    times: dict[str, list[float]] = {"with": [], "without": []}
+    for _ in range(3):
+        for which, taken in times.items():
+            program = child(receiver, scenario, which)
+            output, errors = program.communicate(timeout=30)
+            taken.append(time.time() - float(output))
+            assert program.returncode == 0, errors
+    assert min(times["with"]) < min(times["without"]) + 0.3
+
+
+@pytest.mark.parametrize("loop", ["asyncio"])
+def test_one_of_four_concurrent_requests_blocks_and_its_event_is_its_own(
+    receiver: EnvelopeReceiver, loop: str
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = child(receiver, "four_requests", str(port), loop)
+    try:
+        poll(lambda: answers(port), timeout=20)
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            list(
+                pool.map(
+                    lambda who: get(port, f"/hello/{who}?q={who}"),
+                    ["alice", "bob", "mallory", "carol"],
+                )
+            )
+        assert receiver.wait_for(lambda: bool(titles(receiver)), 10)
+    finally:
+        server.send_signal(signal.SIGTERM)
+        _, errors = server.communicate(timeout=20)
+    stalls = [
+        event
+        for event in receiver.events
+        if event["exception"]["values"][-1]["type"] == "EventLoopBlocked"
+    ]
+    assert len(stalls) == 1, (titles(receiver), errors)
+    event = stalls[0]
+    assert event["user"]["id"] == "mallory"
+    assert event["tags"]["who"] == "mallory"
+    assert event["tags"]["loop_stall.culprit"] == "__main__.look_up"
+    assert event["transaction"] == "/hello/{who}"
+    assert event["request"]["url"].endswith("/hello/mallory")
+    assert event["request"]["query_string"] == "q=mallory"
+    crumbs = [crumb.get("message") for crumb in event["breadcrumbs"]["values"]]
+    assert "crumb of mallory" in crumbs
+    assert not {f"crumb of {who}" for who in ("alice", "bob", "carol")} & set(crumbs)
+    traces = {
+        transaction["contexts"]["trace"]["trace_id"]: transaction["request"]["url"]
+        for transaction in receiver.items("transaction")
+        if "/hello/" in transaction["request"]["url"]
+    }
+    assert traces[event["contexts"]["trace"]["trace_id"]].endswith("/hello/mallory")
+    context = event["contexts"]["loop_stall"]
+    assert context["duration_ms"] == pytest.approx(500, abs=100)
+    assert context["blocking_call"] == "time.sleep(0.5)"
+    assert context["location"].startswith("four_requests.py:")
+    in_app = [
+        frame["function"]
+        for frame in event["exception"]["values"][0]["stacktrace"]["frames"]
+        if frame["in_app"]
+    ]
+    assert in_app == ["hello", "look_up"]
+
+
+def answers(port: int) -> bool:
+    try:
+        get(port, "/fast/x")
+    except OSError:
+        return False
+    return True
+
+
+def get(port: int, path: str) -> Any:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        return answer.read()
