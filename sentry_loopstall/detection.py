@@ -16,7 +16,8 @@ from .report.reporter import Reporter
 from .watch.detector import Timing
 from .watch.loop_hook import LoopHook
 from .watch.stacks import running_loops
-from .watch.watcher import WatchedRun, Watcher
+from .watch.watched_run import WatchedRun
+from .watch.watcher import Watcher
 
 EXIT_TIMEOUT = 2.0  # seconds that exit may take longer, and only if a stall waits to be sent
 
@@ -67,7 +68,7 @@ class Detection:
         options = self._audience()
         if options is None or not enabled():
             return None
-        return Timing(threshold=options.threshold, hang_after=options.hang_after)
+        return Timing(options.threshold, options.hang_after, options.threads == "all")
 
     def _started(self, loop: Any) -> object:
         try:

@@ -30,6 +30,7 @@ class LoopStallIntegration(Integration):
             second ((300.0, 3600.0)).
         ignore: patterns over the culprit's dotted name, or `"cause:..."`.
         startup_grace: stalls this soon after the loop's first start are not sent (0.0).
+        threads: whose stacks go along, `"culprit"` or `"all"`.
         on_stall: called with the `Stall` off the loop for every stall, sent or not.
 
     Raises:

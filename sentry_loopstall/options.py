@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from .log import logger
 from .stall import Stall
@@ -27,6 +27,7 @@ class OptionKeywords(TypedDict, total=False):
     culprit_backoff: tuple[float, float]
     ignore: Sequence[str]
     startup_grace: float
+    threads: Literal["culprit", "all"]
     on_stall: OnStall | None
 
 
@@ -43,6 +44,7 @@ class Options:
     culprit_backoff: tuple[float, float] = (300.0, 3600.0)
     ignore: tuple[str, ...] = ()
     startup_grace: float = 0.0
+    threads: Literal["culprit", "all"] = "culprit"
     on_stall: OnStall | None = None
 
     @classmethod
@@ -184,6 +186,17 @@ def _ignore(name: str, value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _threads(name: str, value: Any) -> str:
+    allowed = '"culprit" or "all"'
+    if not isinstance(value, str):
+        msg = f"{name} must be {allowed}, not {value!r}"
+        raise TypeError(msg)
+    if value not in ("culprit", "all"):
+        msg = f"{name} must be {allowed}, not {value!r}"
+        raise ValueError(msg)
+    return value
+
+
 _FROM_ENVIRONMENT = ("threshold", "sample_rate")
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
@@ -196,5 +209,6 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "culprit_backoff": _culprit_backoff,
     "ignore": _ignore,
     "startup_grace": _seconds(0.0),
+    "threads": _threads,
     "on_stall": _callable,
 }

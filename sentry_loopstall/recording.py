@@ -67,8 +67,83 @@ class LoopThread:
 
 
 @dataclass(frozen=True, slots=True)
+class Gap:
+    """A wake-up of the watcher that came late; seconds.
+
+    `switches` is how often the watcher itself was put to sleep meanwhile: a thread that waits
+    for the GIL wakes every 5 ms to ask for it, a stopped process does not. None where the
+    platform does not count.
+    """
+
+    at: float
+    seconds: float
+    switches: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OtherThread:
+    """Another Python thread that was active during the stall.
+
+    `on_cpu` is its CPU seconds, None where the platform cannot tell. `samples` are its stacks,
+    each with the seconds it stands for.
+    """
+
+    thread_id: int
+    name: str
+    on_cpu: float | None
+    samples: tuple[tuple[float, tuple[RawFrame, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadStack:
+    """The stack of any thread, for `threads="all"`."""
+
+    thread_id: int
+    name: str
+    is_main: bool
+    frames: tuple[RawFrame, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured around the stall; seconds, None where the platform cannot tell.
+
+    `on_cpu`, `runnable` and `switches` are the loop thread's, `switches` a count; `process` is
+    the CPU time of all threads of the process, `throttled` how long a container limit kept it
+    from running, `switch_interval` how often a thread that waits for the GIL asks for it.
+    """
+
+    on_cpu: float | None = None
+    runnable: float | None = None
+    switches: int | None = None
+    gc: float | None = None
+    process: float | None = None
+    throttled: float | None = None
+    switch_interval: float = 0.005
+    gaps: tuple[Gap, ...] = ()
+    others: tuple[OtherThread, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Who waited, as last seen; None where the loop hides it.
+
+    `ready` are the callbacks that could be looked at, each with a copy of its context.
+    """
+
+    callbacks: int | None = None
+    timers: int | None = None
+    io: int | None = None
+    ready: tuple[tuple[Callback, Context | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Recording:
-    """One stall as the watcher saw it; times are monotonic seconds unless said otherwise."""
+    """One stall as the watcher saw it; times are monotonic seconds unless said otherwise.
+
+    `late_poll`: the loop did not run callbacks, its poll came back late. `callbacks` is how many
+    the stretch ran, `queued` those that were still to run when it was first seen late.
+    """
 
     id: str
     where: LoopThread
@@ -77,9 +152,13 @@ class Recording:
     epoch_started_at: float
     ongoing: bool
     samples: tuple[Sample, ...]
-    on_cpu: float | None = None
+    late_poll: bool = False
     callbacks: int | None = None
+    queued: tuple[Callback, ...] = ()
     since_first_run: float = 0.0
+    measured: Measured = Measured()
+    waiting: Waiting = Waiting()
+    threads: tuple[ThreadStack, ...] = ()
 
     @property
     def duration(self) -> float:

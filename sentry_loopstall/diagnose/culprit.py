@@ -6,10 +6,11 @@ summed by function, and the contract's rules choose whom the events are about.
 
 from __future__ import annotations
 
+import dis
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cache, partial
 
 from ..recording import Callback, RawFrame, Recording, Sample
 from ..stall import Culprit, Frame
@@ -17,6 +18,8 @@ from .in_app import CodeFrame, InAppRules, classify
 
 MAX_CULPRITS = 3  # events of one stall
 IMPORT_MACHINERY = "<frozen importlib._bootstrap>"
+
+DEBUGGERS = ("bdb", "pdb", "pudb", "ipdb", "pydevd", "debugpy", "_pydevd_bundle")
 
 Key = tuple[str, str]
 Expression = Callable[[CodeFrame], str | None]
@@ -29,7 +32,7 @@ class Blamed:
 
     `frames` has the outermost first; `index` is the culprit's place in it, None where the
     callback itself is to blame because no frame is. `importing` is the place of the outermost
-    import, None outside of imports.
+    import, None outside of imports. `on_cpu` is the loop thread's CPU seconds of that time.
     """
 
     sample: Sample
@@ -38,11 +41,23 @@ class Blamed:
     key: Key
     index: int | None
     importing: int | None = None
+    on_cpu: float | None = None
 
     @property
     def frame(self) -> CodeFrame | None:
         """The culprit's frame."""
         return None if self.index is None else self.frames[self.index]
+
+    @property
+    def collects_explicitly(self) -> bool:
+        """Whether the innermost frame calls `gc.collect()` itself."""
+        theirs = [frame for frame in self.frames if not frame.machinery]
+        return bool(theirs) and called_attribute(theirs[-1]) == "collect"
+
+    @property
+    def in_debugger(self) -> bool:
+        """Whether somebody sits at a debugger's prompt."""
+        return any(frame.module.partition(".")[0] in DEBUGGERS for frame in self.frames)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +84,28 @@ class Run:
 
 def blame(recording: Recording, rules: InAppRules) -> tuple[Blamed, ...]:
     """Every sample of a recording with its weight and whom it blames."""
-
-    @lru_cache(maxsize=None)
-    def classified(raw: RawFrame) -> CodeFrame:
-        return classify(raw, rules)
-
+    # Neighbouring samples share most frames.
+    classified = cache(partial(classify, rules=rules))
     blamed = []
+    clock: float | None = None
     for sample, seconds in weigh(recording):
-        outermost_first = tuple(classified(raw) for raw in reversed(sample.frames))
-        frames = without_machinery_below(outermost_first)
-        importing = outermost_import(frames)
-        index = culprit_index(frames if importing is None else frames[:importing])
-        key = frames[index].key if index is not None else callback_key(sample.callback)
-        blamed.append(Blamed(sample, seconds, frames, key, index, importing))
+        on_cpu = None if clock is None or sample.on_cpu is None else sample.on_cpu - clock
+        clock = sample.on_cpu
+        one = blame_frames(sample, seconds, classified)
+        blamed.append(replace(one, on_cpu=on_cpu))
     return tuple(blamed)
+
+
+def blame_frames(
+    sample: Sample, seconds: float, classified: Callable[[RawFrame], CodeFrame]
+) -> Blamed:
+    """One sample with whom it blames."""
+    outermost_first = tuple(classified(raw) for raw in reversed(sample.frames))
+    frames = without_machinery_below(outermost_first)
+    importing = outermost_import(frames)
+    index = culprit_index(frames if importing is None else frames[:importing])
+    key = frames[index].key if index is not None else callback_key(sample.callback)
+    return Blamed(sample, seconds, frames, key, index, importing)
 
 
 def weigh(recording: Recording) -> list[tuple[Sample, float]]:
@@ -127,6 +150,21 @@ def culprit_index(frames: tuple[CodeFrame, ...]) -> int | None:
     return None
 
 
+def called_attribute(frame: CodeFrame) -> str | None:
+    """The last part of the name of what a frame calls, by its byte code: `collect`."""
+    wanted = frame.position
+    name = None
+    for instruction in dis.get_instructions(frame.code):
+        position = instruction.positions
+        if instruction.offset > frame.last_instruction:
+            break
+        if position is None or (position.lineno, position.col_offset) != (wanted[0], wanted[2]):
+            continue
+        if instruction.opname.startswith("LOAD_") and isinstance(instruction.argval, str):
+            name = instruction.argval
+    return name
+
+
 def callback_key(callback: Callback) -> Key:
     """The name of the callback itself, for a C function without a Python frame."""
     if callback.function is not None:
@@ -168,9 +206,7 @@ def deepest_common_caller(blamed: tuple[Blamed, ...], duration: float) -> Suspec
             frame.key: place for place, frame in enumerate(_below_import(one)) if frame.in_app
         }
         for key, place in places.items():
-            on_stack[key].append(
-                Blamed(one.sample, one.seconds, one.frames, key, place, one.importing)
-            )
+            on_stack[key].append(replace(one, key=key, index=place))
             depths[key].append(place)
     callers = [
         Suspect(key, tuple(samples))
@@ -228,6 +264,27 @@ def _runs(
             runs.append(Run(at, one.seconds, one))
         at += one.seconds
     return runs
+
+
+def no_single_callback(blamed: tuple[Blamed, ...], recording: Recording, threshold: float) -> bool:
+    """Whether several callbacks made the stall, none of which took the threshold by itself."""
+    times: dict[object, float] = defaultdict(float)
+    for one in blamed:
+        callback = one.sample.callback
+        identity = callback.number if callback.number is not None else callback
+        times[identity] += one.seconds
+    several = len(times) > 1 or (recording.callbacks or 0) > 1
+    return several and max(times.values(), default=0.0) < threshold
+
+
+def kind_of(one: Blamed) -> Blamed:
+    """The same sample, blaming the function of the callback itself: its outermost in-app frame."""
+    for place, frame in enumerate(one.frames):
+        if frame.in_app:
+            return replace(one, key=frame.key, index=place)
+    if one.frames and not one.frames[0].machinery:
+        return replace(one, key=one.frames[0].key, index=0)
+    return replace(one, key=callback_key(one.sample.callback), index=None)
 
 
 def as_culprit(suspect: Suspect, shown: Blamed, call: str | None, total: float) -> Culprit:

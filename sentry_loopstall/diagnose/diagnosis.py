@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import dis
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from types import CodeType
 
-from ..recording import Recording
+from ..recording import Callback, OtherThread, Recording
 from ..stall import Cause, Culprit, Evidence, Stall, Waiters
-from .cause import decide, signals_of
+from .cause import cause_of_culprit, cause_of_stall, signals_of
 from .culprit import (
     Blamed,
     Expression,
     Run,
+    Suspect,
     as_culprit,
     blame,
     choose,
+    kind_of,
+    no_single_callback,
     representative,
     suspects_of,
     timeline,
 )
+from .holder import blame_holder, find_holder
 from .in_app import InAppRules
 
 MAX_BREADCRUMBS = 30
@@ -27,12 +32,26 @@ MAX_BREADCRUMBS = 30
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one event is about; `shown` is the sample whose stack and context it carries."""
+    """What one event is about.
 
-    culprit: Culprit
+    `culprit` is None where nobody is blamed. `shown` is the sample whose stack and context the
+    event carries. `imported` names the module of an import, `holder` is the thread that held the
+    GIL; `shown` is one of its samples then, and has no context.
+    """
+
+    culprit: Culprit | None
     cause: Cause
     shown: Blamed
-    imported: str | None
+    imported: str | None = None
+    holder: OtherThread | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Callbacks of one kind in a stall of many: its culprit, and about how many there were."""
+
+    culprit: Culprit
+    count: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +63,17 @@ class Diagnosis:
     findings: tuple[Finding, ...]
     culprits: tuple[Culprit, ...]
     timeline: tuple[Run, ...]
+    kinds: tuple[Kind, ...] = ()
 
-    def stall(self, finding: Finding, transaction: str | None = None) -> Stall:
+    def stall(
+        self,
+        finding: Finding,
+        transaction: str | None = None,
+        waiting: tuple[tuple[str, int], ...] = (),
+    ) -> Stall:
         """The public record, from the view of one of the findings."""
         recording = self.recording
+        measured, waiters = recording.measured, recording.waiting
         callback = finding.shown.sample.callback
         return Stall(
             id=recording.id,
@@ -65,10 +91,13 @@ class Diagnosis:
             callback=callback.called,
             transaction=transaction,
             expected=None,
-            waiters=Waiters(),
+            waiters=Waiters(waiters.callbacks, waiters.timers, waiters.io, waiting),
             evidence=Evidence(
-                on_cpu=recording.on_cpu,
+                on_cpu=measured.on_cpu,
+                runnable=measured.runnable,
+                gc=measured.gc,
                 samples=len(recording.samples),
+                gil_holder=finding.holder.name if finding.holder is not None else None,
                 callbacks=recording.callbacks,
             ),
             outcome=None,
@@ -77,32 +106,123 @@ class Diagnosis:
 
 def diagnose(
     recording: Recording, threshold: float, rules: InAppRules, expression: Expression
-) -> Diagnosis:
-    """Find who blocked the loop, and why. `threshold` is in seconds."""
+) -> Diagnosis | None:
+    """Find who blocked the loop, and why; `threshold` is in seconds.
+
+    None where there is nothing to say: somebody sat at a debugger's prompt, or a poll came back
+    late and nobody held the GIL.
+    """
     blamed = blame(recording, rules)
-    suspects = suspects_of(blamed)
-    chosen = choose(blamed, suspects, recording.duration, threshold)
-    total = sum(one.seconds for one in blamed)
-    findings = []
-    culprits = {}
-    chosen_keys = {suspect.key for suspect in chosen}
-    for suspect in chosen + [other for other in suspects if other.key not in chosen_keys]:
+    if not blamed or any(one.in_debugger for one in blamed):
+        return None
+    many = no_single_callback(blamed, recording, threshold)
+    signals = signals_of(recording, blamed, many_callbacks=many)
+    cause = cause_of_stall(signals)
+    holder = find_holder(recording) if cause is Cause.GIL_CONTENTION else None
+    if cause is Cause.GIL_CONTENTION and holder is None:
+        cause = cause_of_stall(replace(signals, switches=None))
+    if recording.late_poll and cause not in (Cause.GIL_CONTENTION, Cause.PROCESS_SUSPENDED):
+        return None
+    story = _Story(recording, threshold, rules, expression, blamed)
+    if holder is not None:
+        return story.of_holder(holder)
+    if cause is Cause.MANY_CALLBACKS:
+        return story.of_many_callbacks()
+    if cause is not None:
+        return story.of_nobody(cause)
+    return story.of_culprits()
+
+
+@dataclass(frozen=True, slots=True)
+class _Story:
+    """What every way to tell a stall starts from."""
+
+    recording: Recording
+    threshold: float
+    rules: InAppRules
+    expression: Expression
+    blamed: tuple[Blamed, ...]
+
+    @property
+    def total(self) -> float:
+        return sum(one.seconds for one in self.blamed)
+
+    def of_culprits(self) -> Diagnosis:
+        """Somebody blocked the loop, each by a cause of their own."""
+        suspects = suspects_of(self.blamed)
+        chosen = choose(self.blamed, suspects, self.recording.duration, self.threshold)
+        findings, culprits = [], []
+        for suspect in chosen:
+            shown, culprit = self._culprit(suspect)
+            cause = cause_of_culprit(signals_of(self.recording, suspect.samples))
+            imported = imported_module(shown) if cause is Cause.IMPORT else None
+            findings.append(Finding(culprit, cause, shown, imported))
+            culprits.append(culprit)
+        named = {suspect.key for suspect in chosen}
+        culprits += [self._culprit(other)[1] for other in suspects if other.key not in named]
+        return self._diagnosis(findings, culprits)
+
+    def of_many_callbacks(self) -> Diagnosis:
+        """Many callbacks did it together; the kind that took the most time is named."""
+        suspects = suspects_of(kind_of(one) for one in self.blamed)
+        shown, culprit = self._culprit(suspects[0])
+        culprits = [culprit, *(self._culprit(suspect)[1] for suspect in suspects[1:])]
+        finding = Finding(culprit, Cause.MANY_CALLBACKS, shown)
+        kinds = count_kinds(self.recording, culprits)
+        return replace(self._diagnosis([finding], culprits), kinds=kinds)
+
+    def of_holder(self, holder: OtherThread) -> Diagnosis:
+        """Another thread held the GIL: its frame is to blame, the loop's are not."""
+        samples = blame_holder(holder, self.rules, self.recording)
+        suspect = suspects_of(samples)[0]
+        shown, culprit = self._culprit(suspect, total=sum(one.seconds for one in samples))
+        share = suspect.seconds / (sum(one.seconds for one in samples) or 1.0)
+        culprit = replace(culprit, seconds=share * self.recording.duration, share=share)
+        finding = Finding(culprit, Cause.GIL_CONTENTION, shown, holder=holder)
+        runs = [Run(self.recording.started_at, self.recording.duration, shown)]
+        return replace(self._diagnosis([finding], [culprit]), timeline=tuple(runs))
+
+    def of_nobody(self, cause: Cause) -> Diagnosis:
+        """Nobody's code is to blame; the stack is where it happened to be."""
+        shown = max(self.blamed, key=lambda one: one.seconds)
+        return self._diagnosis([Finding(None, cause, shown)], [])
+
+    def _culprit(self, suspect: Suspect, total: float | None = None) -> tuple[Blamed, Culprit]:
         shown, mostly_there = representative(suspect)
         call = None
         if mostly_there and shown.frame is not None:
-            call = expression(shown.frame)
-        culprit = culprits[suspect.key] = as_culprit(suspect, shown, call, total)
-        if suspect in chosen:
-            cause = decide(signals_of(suspect))
-            imported = imported_module(shown) if cause is Cause.IMPORT else None
-            findings.append(Finding(culprit, cause, shown, imported))
-    return Diagnosis(
-        recording=recording,
-        threshold=threshold,
-        findings=tuple(findings),
-        culprits=tuple(sorted(culprits.values(), key=lambda culprit: -culprit.seconds)),
-        timeline=tuple(timeline(blamed, recording.started_at, MAX_BREADCRUMBS)),
+            call = self.expression(shown.frame)
+        return shown, as_culprit(suspect, shown, call, self.total if total is None else total)
+
+    def _diagnosis(self, findings: list[Finding], culprits: list[Culprit]) -> Diagnosis:
+        return Diagnosis(
+            recording=self.recording,
+            threshold=self.threshold,
+            findings=tuple(findings),
+            culprits=tuple(sorted(culprits, key=lambda culprit: -culprit.seconds)),
+            timeline=tuple(timeline(self.blamed, self.recording.started_at, MAX_BREADCRUMBS)),
+        )
+
+
+def count_kinds(recording: Recording, culprits: list[Culprit]) -> tuple[Kind, ...]:
+    """About how many callbacks of each kind there were.
+
+    Counted among those that were seen, queued or running, and scaled to how many ran.
+    """
+    seen = {
+        sample.callback.number: sample.callback
+        for sample in recording.samples
+        if sample.callback.number is not None
+    }
+    names = Counter(_name(callback) for callback in (*seen.values(), *recording.queued))
+    scale = (recording.callbacks or 0) / (names.total() or 1)
+    return tuple(
+        Kind(culprit, round(names[culprit.qualname] * scale) or None) for culprit in culprits
     )
+
+
+def _name(callback: Callback) -> str | None:
+    return callback.coroutine or callback.function
 
 
 def imported_module(shown: Blamed) -> str | None:

@@ -9,6 +9,7 @@ import random
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from ..diagnose.diagnosis import Diagnosis, Finding, diagnose
 from ..log import log_once
@@ -16,7 +17,7 @@ from ..options import Options
 from ..recording import Recording
 from ..stall import Outcome, Stall
 from . import scope
-from .event import Presentation, Suppressed, build_event, fingerprint
+from .event import Presentation, Suppressed, build_event, fingerprint, who_waited
 from .limits import Limits, Permit, Subject
 
 MAX_HANGS = 100
@@ -52,8 +53,12 @@ class Delivery:
         # Under another listener the watcher may look for shorter stalls than this one wants.
         if recording.duration < options.threshold:
             return
-        presentation = Presentation(options.error_after, listening.include_source_context)
+        presentation = Presentation(
+            options.error_after, listening.include_source_context, listening.rules
+        )
         diagnosis = diagnose(recording, options.threshold, listening.rules, presentation.call)
+        if diagnosis is None:
+            return
         ends_hang = recording.id in self._hangs
         chance = self._hangs.pop(recording.id, None)
         if chance is None:
@@ -62,10 +67,11 @@ class Delivery:
             self._hangs[recording.id] = chance
             if len(self._hangs) > MAX_HANGS:
                 self._hangs.popitem(last=False)
+        waiting = scope.names_of(recording.waiting.ready)
         told: list[Stall] = []
         for finding in diagnosis.findings:
-            context = finding.shown.sample.context
-            stall = diagnosis.stall(finding, scope.transaction_of(context))
+            transaction = scope.transaction_of(finding.shown.sample.context)
+            stall = diagnosis.stall(finding, transaction, waiting)
             subject = _subject(diagnosis, finding, chance, ends_hang=ends_hang)
             verdict = self._limits.judge(
                 subject, options, ask=_sampler(options, stall), healthy=scope.is_healthy
@@ -89,7 +95,8 @@ class Delivery:
         presentation: Presentation,
     ) -> Outcome:
         suppressed = Suppressed(permit.suppressed_events, permit.suppressed_seconds)
-        event = build_event(diagnosis, finding, presentation, suppressed)
+        waiting = who_waited(stall.waiters.names)
+        event = build_event(diagnosis, finding, presentation, suppressed, waiting)
         try:
             return scope.capture(event, stall, finding.shown.sample.context)
         except Exception:  # noqa: BLE001 - the allowance must be given back
@@ -100,13 +107,13 @@ class Delivery:
 def _subject(
     diagnosis: Diagnosis, finding: Finding, chance: float, *, ends_hang: bool
 ) -> Subject:
-    recording = diagnosis.recording
+    recording, culprit = diagnosis.recording, finding.culprit
     return Subject(
         stall_id=recording.id,
         key=tuple(fingerprint(finding)),
-        name=finding.culprit.name,
+        name=culprit.name if culprit is not None else "",
         cause=finding.cause,
-        seconds=finding.culprit.seconds,
+        seconds=culprit.seconds if culprit is not None else recording.duration,
         chance=chance,
         age=recording.since_first_run,
         ongoing=recording.ongoing,
@@ -121,7 +128,7 @@ def _sampler(options: Options, stall: Stall) -> Callable[[], float | bool] | Non
 
     def ask() -> float:
         try:
-            rate = sampler(stall)
+            rate: Any = sampler(stall)
         except Exception:  # noqa: BLE001 - the user's code may raise anything
             log_once("sampler", "stalls_sampler raised; the stall is sent", exc_info=True)
             return 1.0

@@ -10,13 +10,18 @@ from typing import Any
 
 from ..diagnose.culprit import Run
 from ..diagnose.diagnosis import Diagnosis, Finding
-from ..diagnose.in_app import CodeFrame
+from ..diagnose.in_app import CodeFrame, InAppRules, classify
 from ..stall import Cause, Culprit, EventLoopBlocked
 from .source import called_name, expression, window
 
 MAX_TAG = 200  # characters, Relay's
 MAX_NAME = 200  # characters of a name in the context, so that it stays below 8 KB
+MAX_WAITING = 100  # characters of the name of somebody who waited
+MAX_WAITING_BYTES = 800
 MAX_BREAKDOWN = 10  # lines
+MAX_BREAKDOWN_BYTES = 2500
+MAX_THREADS = 50
+MAX_THREAD_FRAMES = 50  # innermost ones of a thread that only goes along
 NEVER_ERROR = (Cause.GARBAGE_COLLECTION, Cause.CPU_STARVED)
 
 
@@ -26,6 +31,7 @@ class Presentation:
 
     error_after: float
     include_source_context: bool = True
+    rules: InAppRules = InAppRules()
 
     def call(self, frame: CodeFrame) -> str | None:
         """What a frame evaluates, as far as source text may go along."""
@@ -43,23 +49,57 @@ class Suppressed:
 def title(diagnosis: Diagnosis, finding: Finding) -> str:
     """The sentence that triage reads: who, for how long, in what."""
     recording, culprit = diagnosis.recording, finding.culprit
+    duration = recording.duration
+    if culprit is None:
+        return _title_of_nobody(diagnosis, finding)
+    if finding.cause is Cause.MANY_CALLBACKS:
+        number = "Many" if recording.callbacks is None else str(recording.callbacks)
+        share = f"{culprit.share * 100:.0f} % in {culprit.name}"
+        return f"{number} callbacks {_blocked(diagnosis, duration)}, {share}"
+    if finding.holder is not None:
+        who = f"{culprit.name} (thread {finding.holder.name})"
+        if recording.ongoing:
+            return f"{who} holds the GIL and {_blocked(diagnosis, duration)}"
+        return f"{who} held the GIL and {_blocked(diagnosis, duration)}"
     sole = len(diagnosis.findings) == 1
-    seconds = recording.duration if sole else culprit.seconds
-    if finding.cause is Cause.IMPORT and finding.imported is not None:
-        what = f" importing {finding.imported}"
-    else:
-        what = f" in {culprit.call}" if culprit.call else ""
+    seconds = duration if sole else culprit.seconds
+    return f"{culprit.name} {_blocked(diagnosis, seconds)}{_in_what(finding)}"
+
+
+def _blocked(diagnosis: Diagnosis, seconds: float) -> str:
+    recording = diagnosis.recording
     if recording.ongoing:
-        return (
-            f"{culprit.name} is still blocking the event loop after "
-            f"{recording.duration:.1f} s{what}"
-        )
-    return f"{culprit.name} blocked the event loop for {seconds:.2f} s{what}"
+        return f"is still blocking the event loop after {recording.duration:.1f} s"
+    return f"blocked the event loop for {seconds:.2f} s"
+
+
+def _in_what(finding: Finding) -> str:
+    if finding.cause is Cause.IMPORT and finding.imported is not None:
+        return f" importing {finding.imported}"
+    call = finding.culprit.call if finding.culprit is not None else None
+    return f" in {call}" if call else ""
+
+
+def _title_of_nobody(diagnosis: Diagnosis, finding: Finding) -> str:
+    recording = diagnosis.recording
+    duration = recording.duration
+    if finding.cause is Cause.GARBAGE_COLLECTION:
+        return f"The garbage collector {_blocked(diagnosis, duration)}"
+    if finding.cause is Cause.CPU_STARVED:
+        measured = recording.measured
+        waited = max(measured.runnable or 0.0, min(measured.throttled or 0.0, duration))
+        return f"The process was given no CPU for {waited:.2f} s of {duration:.2f} s"
+    return f"The process was suspended for {duration:.2f} s"
 
 
 def fingerprint(finding: Finding) -> list[str]:
     """One culprit, one issue: never a line, a caller or a duration."""
-    return ["loop_stall", finding.culprit.module, finding.culprit.qualname]
+    if finding.culprit is None:
+        return ["loop_stall", str(finding.cause)]
+    named = [finding.culprit.module, finding.culprit.qualname]
+    if finding.cause is Cause.MANY_CALLBACKS:
+        return ["loop_stall", str(finding.cause), *named]
+    return ["loop_stall", *named]
 
 
 def build_event(
@@ -67,13 +107,17 @@ def build_event(
     finding: Finding,
     presentation: Presentation,
     suppressed: Suppressed = Suppressed(),  # noqa: B008 - frozen
+    waiting: str | None = None,
 ) -> dict[str, Any]:
     """The whole event, before any scope is applied."""
     recording = diagnosis.recording
-    where = recording.where
-    ended = recording.epoch_started_at + recording.duration
+    thread_id = recording.where.thread_id
+    if finding.holder is not None:
+        thread_id = finding.holder.thread_id
+    frames = [frame_as_dict(frame, presentation) for frame in finding.shown.frames]
+    breadcrumbs = [_breadcrumb(diagnosis, run, presentation) for run in diagnosis.timeline]
     return {
-        "timestamp": _moment(ended),
+        "timestamp": _moment(recording.epoch_started_at + recording.duration),
         "platform": "python",
         "level": _level(diagnosis, finding, presentation),
         "fingerprint": fingerprint(finding),
@@ -83,7 +127,7 @@ def build_event(
                     "type": EventLoopBlocked.__name__,
                     "module": EventLoopBlocked.__module__,
                     "value": title(diagnosis, finding),
-                    "thread_id": where.thread_id,
+                    "thread_id": thread_id,
                     "mechanism": {
                         "type": "ANR",
                         "handled": True,
@@ -92,35 +136,61 @@ def build_event(
                             "threshold_ms": _milliseconds(diagnosis.threshold),
                         },
                     },
-                    "stacktrace": {
-                        "frames": [
-                            frame_as_dict(frame, presentation) for frame in finding.shown.frames
-                        ]
-                    },
+                    "stacktrace": {"frames": frames},
                 }
             ]
         },
-        "threads": {
-            "values": [
-                {
-                    "id": where.thread_id,
-                    "name": where.thread_name,
-                    "main": where.is_main,
-                    "current": True,
-                    "crashed": False,
-                }
-            ]
-        },
-        "tags": {
-            "loop_stall.cause": str(finding.cause),
-            "loop_stall.culprit": _one_line(finding.culprit.name, MAX_TAG),
-            "loop_stall.loop": _one_line(where.loop_package, MAX_TAG),
-        },
-        "breadcrumbs": {
-            "values": [_breadcrumb(diagnosis, run, presentation) for run in diagnosis.timeline]
-        },
-        "contexts": {"loop_stall": _context(diagnosis, finding, suppressed)},
+        "threads": {"values": _threads(diagnosis, finding, presentation)},
+        "tags": _tags(diagnosis, finding),
+        "breadcrumbs": {"values": breadcrumbs},
+        "contexts": {"loop_stall": _context(diagnosis, finding, suppressed, waiting)},
     }
+
+
+def _tags(diagnosis: Diagnosis, finding: Finding) -> dict[str, str]:
+    tags = {
+        "loop_stall.cause": str(finding.cause),
+        "loop_stall.loop": _one_line(diagnosis.recording.where.loop_package, MAX_TAG),
+    }
+    if finding.culprit is not None:
+        tags["loop_stall.culprit"] = _one_line(finding.culprit.name, MAX_TAG)
+    return tags
+
+
+def _threads(
+    diagnosis: Diagnosis, finding: Finding, presentation: Presentation
+) -> list[dict[str, Any]]:
+    """The thread of the exception's stack, and all others where they were asked for."""
+    where, holder = diagnosis.recording.where, finding.holder
+    current = {
+        "id": where.thread_id if holder is None else holder.thread_id,
+        "name": where.thread_name if holder is None else holder.name,
+        "main": where.is_main and holder is None,
+        "current": True,
+        "crashed": False,
+    }
+    threads = [current]
+    for thread in diagnosis.recording.threads:
+        # The current one's stack is the exception's.
+        if thread.thread_id == current["id"]:
+            continue
+        frames = [
+            frame_as_dict(classify(raw, presentation.rules), presentation)
+            for raw in reversed(thread.frames[:MAX_THREAD_FRAMES])
+        ]
+        threads.append(
+            {
+                "id": thread.thread_id,
+                "name": thread.name,
+                "main": thread.is_main,
+                "current": False,
+                "crashed": False,
+                "stacktrace": {"frames": frames},
+            }
+        )
+        if len(threads) >= MAX_THREADS:
+            break
+    return threads
 
 
 def frame_as_dict(frame: CodeFrame, presentation: Presentation) -> dict[str, Any]:
@@ -161,16 +231,23 @@ def location(culprit: Culprit) -> str | None:
     """`shop/pricing.py:41`."""
     if culprit.filename is None:
         return None
-    return f"{short_filename(culprit.module, culprit.filename)}:{culprit.lineno}"
+    shown = short_filename(culprit.module, culprit.filename)
+    return f"{shown[-MAX_NAME:]}:{culprit.lineno}"
 
 
 def breakdown(diagnosis: Diagnosis) -> str:
-    """One line a culprit, the largest first."""
-    return "\n".join(_share_of(culprit) for culprit in diagnosis.culprits[:MAX_BREAKDOWN])
+    """One line a culprit, or a kind of callback, the largest first."""
+    counts = {kind.culprit: kind.count for kind in diagnosis.kinds}
+    lines = [
+        _share_of(culprit, counts.get(culprit)) for culprit in diagnosis.culprits[:MAX_BREAKDOWN]
+    ]
+    return _as_many_as_fit(lines, "\n", MAX_BREAKDOWN_BYTES)
 
 
-def _share_of(culprit: Culprit) -> str:
+def _share_of(culprit: Culprit, count: int | None) -> str:
     text = f"{culprit.share * 100:.0f} % {_one_line(culprit.name, MAX_NAME)}"
+    if count is not None:
+        text += f" ×{count}"
     if culprit.call:
         text += f" › {culprit.call}"
     if culprit.filename is not None:
@@ -202,35 +279,38 @@ def _breadcrumb(diagnosis: Diagnosis, run: Run, presentation: Presentation) -> d
     }
 
 
-def _context(diagnosis: Diagnosis, finding: Finding, suppressed: Suppressed) -> dict[str, Any]:
+def _context(
+    diagnosis: Diagnosis, finding: Finding, suppressed: Suppressed, waiting: str | None
+) -> dict[str, Any]:
     recording, culprit = diagnosis.recording, finding.culprit
+    measured, waiters = recording.measured, recording.waiting
     callback = finding.shown.sample.callback
     return {
         "stall_id": recording.id,
         "duration_ms": _milliseconds(recording.duration),
         "threshold_ms": _milliseconds(diagnosis.threshold),
         "ongoing": recording.ongoing,
-        "culprit": _one_line(culprit.name, MAX_NAME),
-        "culprit_ms": _milliseconds(culprit.seconds),
-        "culprit_share": round(culprit.share, 3),
-        "location": location(culprit),
-        "blocking_call": culprit.call,
+        "culprit": None if culprit is None else _one_line(culprit.name, MAX_NAME),
+        "culprit_ms": None if culprit is None else _milliseconds(culprit.seconds),
+        "culprit_share": None if culprit is None else round(culprit.share, 3),
+        "location": None if culprit is None else location(culprit),
+        "blocking_call": None if culprit is None else culprit.call,
         "cause": str(finding.cause),
-        "task": _one_line(callback.task, MAX_NAME),
-        "coroutine": _one_line(callback.coroutine, MAX_NAME),
-        "callback": _one_line(callback.called, MAX_NAME),
+        "task": _one_line_or_none(callback.task),
+        "coroutine": _one_line_or_none(callback.coroutine),
+        "callback": _one_line_or_none(callback.called),
         "loop": _one_line(recording.where.loop_class, MAX_NAME),
         "samples": len(recording.samples),
         "breakdown": breakdown(diagnosis),
-        "on_cpu_ms": _milliseconds(recording.on_cpu),
-        "runnable_ms": None,
-        "gc_ms": None,
+        "on_cpu_ms": _milliseconds(measured.on_cpu),
+        "runnable_ms": _milliseconds(measured.runnable),
+        "gc_ms": _milliseconds(measured.gc),
         "callbacks": recording.callbacks,
-        "waiting_callbacks": None,
-        "waiting_timers": None,
-        "waiting_io": None,
-        "waiting": None,
-        "gil_holder": None,
+        "waiting_callbacks": waiters.callbacks,
+        "waiting_timers": waiters.timers,
+        "waiting_io": waiters.io,
+        "waiting": waiting,
+        "gil_holder": _one_line_or_none(finding.holder.name if finding.holder else None),
         "suppressed_events": suppressed.events,
         "suppressed_ms": _milliseconds(suppressed.seconds),
     }
@@ -252,8 +332,29 @@ def _moment(epoch: float) -> datetime:
     return datetime.fromtimestamp(epoch, UTC)
 
 
-def _one_line(text: str | None, most: int) -> str | None:
-    if text is None:
-        return None
+def _one_line(text: str, most: int) -> str:
     flat = " ".join(text.split())
     return flat if len(flat) <= most else flat[: most - 1] + "…"
+
+
+def _one_line_or_none(text: str | None) -> str | None:
+    return None if text is None else _one_line(text, MAX_NAME)
+
+
+def who_waited(names: tuple[tuple[str, int], ...]) -> str | None:
+    """`GET /orders ×25, consumer ×1`, the most first."""
+    if not names:
+        return None
+    parts = [f"{_one_line(name, MAX_WAITING)} ×{number}" for name, number in names]
+    return _as_many_as_fit(parts, ", ", MAX_WAITING_BYTES)
+
+
+def _as_many_as_fit(parts: list[str], separator: str, most: int) -> str:
+    """Join the first parts as far as `most` bytes reach; the first always goes along."""
+    text = parts[0] if parts else ""
+    for part in parts[1:]:
+        longer = f"{text}{separator}{part}"
+        if len(longer.encode()) > most:
+            break
+        text = longer
+    return text

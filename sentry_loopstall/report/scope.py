@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from sentry_sdk.utils import disable_capture_event
 
 from ..diagnose.in_app import InAppRules
 from ..options import Options
+from ..recording import Callback
 from ..stall import EventLoopBlocked, Outcome, Stall
 
 IDENTIFIER = "loop_stall"
@@ -86,15 +88,34 @@ def record_lost(reason: str) -> None:
 
 def transaction_of(context: Context | None) -> str | None:
     """The transaction that the scope in a context names."""
+    return None if context is None else _run_in(context, lambda: _transaction()[0])
 
-    def read() -> str | None:
-        for scope in (sentry_sdk.get_current_scope(), sentry_sdk.get_isolation_scope()):
-            name = getattr(scope, "_transaction", None)
-            if isinstance(name, str):
-                return name
-        return None
 
-    return None if context is None else context.copy().run(read)
+def _transaction() -> tuple[str | None, bool]:
+    """Its name in the present scope, and whether that is a raw URL."""
+    for scope in (sentry_sdk.get_current_scope(), sentry_sdk.get_isolation_scope()):
+        name = getattr(scope, "_transaction", None)
+        if isinstance(name, str):
+            return name, getattr(scope, "_transaction_info", {}).get("source") == "url"
+    return None, False
+
+
+def names_of(
+    ready: tuple[tuple[Callback, Context | None], ...],
+) -> tuple[tuple[str, int], ...]:
+    """Who waited, by name and number, the most first.
+
+    A task by the transaction of its scope, unless that is a raw URL, which would be data of the
+    user's; else by its coroutine. A plain callback of the event loop's own has no name.
+    """
+    names: Counter[str] = Counter()
+    for callback, context in ready:
+        transaction, is_url = (None, False) if context is None else _run_in(context, _transaction)
+        own = callback.coroutine or callback.task
+        if own is None:
+            continue
+        names[transaction if transaction is not None and not is_url else own] += 1
+    return tuple(names.most_common())
 
 
 def capture(event: dict[str, Any], stall: Stall, context: Context | None) -> Outcome:

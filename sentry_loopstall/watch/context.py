@@ -83,6 +83,15 @@ def unwrap(function: Any) -> Any:
             return function
 
 
+def unwrap_bound(function: Any) -> Any:
+    """The object that a step or wake-up of a C task is bound to, None for anything else."""
+    if type(function) is BuiltinFunctionType or type(function).__name__ == "TaskStepMethWrapper":
+        return function.__self__
+    if type(function) is MethodType:
+        return function.__self__
+    return None
+
+
 _C_FUNCTIONS = (BuiltinFunctionType, MethodDescriptorType)
 
 

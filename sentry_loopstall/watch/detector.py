@@ -31,10 +31,11 @@ IDLE = Pulse()
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """The options that decide when to look; seconds."""
+    """The options that decide when to look, in seconds, and what to keep."""
 
     threshold: float
     hang_after: float | None
+    all_threads: bool = False
 
 
 @dataclass(frozen=True, slots=True)

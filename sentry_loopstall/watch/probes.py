@@ -82,6 +82,10 @@ class ExactProbe:
 
         self._set_trap(trap, before, lambda: None)
 
+    def end_is_known(self) -> bool:
+        """Whether the stretch whose end was trapped is over."""
+        return self._end_trap is not None and self._end_trap.ended_at is not None
+
     def end_trap_events(self) -> int | None:
         """How many I/O events the first poll after the stretch returned, once it did."""
         return self._end_trap.events if self._end_trap is not None else None

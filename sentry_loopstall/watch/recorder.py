@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 import time
 import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..recording import Callback, LoopThread, RawFrame, Recording, Sample
+from ..recording import (
+    Callback,
+    Gap,
+    LoopThread,
+    Measured,
+    OtherThread,
+    RawFrame,
+    Recording,
+    Sample,
+    ThreadStack,
+    Waiting,
+)
 from .context import (
     copy_handle_context,
     copy_task_context,
@@ -16,29 +30,53 @@ from .context import (
     describe_task,
 )
 from .detector import Stretch
+from .others import ThreadLook
 from .stacks import RunOnce
+
+MAX_GAPS = 50
+MAX_OTHER_SAMPLES = 50  # stacks kept of each other thread
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The loop thread's CPU clock at a look; both seconds, monotonic and cumulative."""
+    """The clocks at one look: monotonic seconds, and cumulative figures, None where not read.
+
+    `polling`: the loop was seen in its poll. The fields are those of `Measured`.
+    """
 
     at: float
-    on_cpu: float | None
+    on_cpu: float | None = None
     polling: bool = False
+    gc: float | None = None
+    process: float | None = None
+    runnable: float | None = None
+    switches: int | None = None
+    throttled: float | None = None
 
 
 class Recorder:
     """One late stretch of one loop, sample by sample."""
 
-    def __init__(self, where: LoopThread, before: Reading, since_first_run: float) -> None:
+    def __init__(
+        self, where: LoopThread, before: tuple[Reading, ...], since_first_run: float
+    ) -> None:
         self._id = uuid.uuid4().hex
         self._where = where
-        self._before = before
-        self._last = before
+        self._readings = [*before]
         self._since_first_run = since_first_run
         self._samples: list[Sample] = []
+        self._gaps: list[Gap] = []
+        self._others: dict[int, tuple[str, float | None, list[tuple[float, Any]]]] = {}
         self._callbacks: int | None = None
+        self._queued: tuple[Callback, ...] | None = None
+        self._waiting = Waiting()
+        self._threads: tuple[ThreadStack, ...] = ()
+        self.has_threads_of_stall = False
+
+    @property
+    def waiting(self) -> Waiting:
+        """Who waited at the last look."""
+        return self._waiting
 
     def add(
         self,
@@ -50,8 +88,8 @@ class Recorder:
     ) -> None:
         """Keep one sample, with the callback it was in and a copy of that one's context."""
         number = running.number if running is not None else None
-        if number is not None:
-            self._callbacks = number + 1
+        if running is not None and running.ready is not None:
+            self._callbacks = running.ready
         task = current_task(loop)
         if task is not None:
             callback = describe_task(task, number)
@@ -63,7 +101,7 @@ class Recorder:
         else:
             callback = Callback(number=number)
             context = None
-        self._last = reading
+        self._readings.append(reading)
         self._samples.append(
             Sample(
                 at=reading.at,
@@ -75,12 +113,53 @@ class Recorder:
             )
         )
 
+    def add_gap(self, gap: Gap) -> None:
+        """Note that the watcher came late."""
+        if len(self._gaps) < MAX_GAPS:
+            self._gaps.append(gap)
+
+    def add_others(self, looks: Sequence[ThreadLook]) -> None:
+        """Note what other threads did since the look before."""
+        for look in looks:
+            name, on_cpu, samples = self._others.get(look.thread_id, (look.name, None, []))
+            if look.on_cpu is not None:
+                on_cpu = (on_cpu or 0.0) + look.on_cpu
+            if len(samples) < MAX_OTHER_SAMPLES:
+                samples.append((look.seconds, look.frames))
+            self._others[look.thread_id] = (name, on_cpu, samples)
+
+    def look_at_queue(self, waiting: Waiting, running: RunOnce | None) -> None:
+        """Who waits now, and the first time what this iteration of the loop has still to run."""
+        self._waiting = waiting
+        if self._queued is None and running is not None:
+            left = (running.ready or 0) - (running.number or 0) - 1
+            self._queued = tuple(callback for callback, _ in waiting.ready[: max(0, left)])
+
+    def set_threads(self, threads: tuple[ThreadStack, ...], *, of_stall: bool) -> None:
+        """The stacks of all threads; `of_stall`: once it was long enough to be one."""
+        self._threads = threads
+        self.has_threads_of_stall = of_stall
+
+    def add_reading(self, reading: Reading) -> None:
+        """Keep a reading of the clocks that belongs to no sample."""
+        self._readings.append(reading)
+
     def thin(self) -> None:
         """Keep every other sample; the one after a dropped one stands for both."""
         self._samples = self._samples[::2]
 
-    def recording(self, stretch: Stretch, *, ongoing: bool, after: Reading) -> Recording:
+    def recording(
+        self,
+        stretch: Stretch,
+        *,
+        ongoing: bool,
+        after: Reading,
+        io: int | None = None,
+        late_poll: bool = False,
+    ) -> Recording:
         """The stall as it is known now; `after` is a reading taken when it was over."""
+        readings = [*self._readings, after]
+        waiting = self._waiting
         return Recording(
             id=self._id,
             where=self._where,
@@ -89,27 +168,59 @@ class Recorder:
             epoch_started_at=time.time() - (time.monotonic() - stretch.started_at),
             ongoing=ongoing,
             samples=tuple(self._samples),
-            on_cpu=self._on_cpu(stretch, after),
-            callbacks=self._callbacks,
+            late_poll=late_poll,
+            callbacks=self._ran_so_far() if ongoing else self._callbacks,
+            queued=self._queued or (),
             since_first_run=self._since_first_run,
+            measured=Measured(
+                on_cpu=_at_most(within(readings, stretch, lambda reading: reading.on_cpu), stretch),
+                runnable=_at_most(
+                    within(readings, stretch, lambda reading: reading.runnable), stretch
+                ),
+                switches=_whole(within(readings, stretch, lambda reading: reading.switches)),
+                gc=_at_most(within(readings, stretch, lambda reading: reading.gc), stretch),
+                process=within(readings, stretch, lambda reading: reading.process),
+                throttled=within(readings, stretch, lambda reading: reading.throttled),
+                switch_interval=sys.getswitchinterval(),
+                gaps=tuple(self._gaps),
+                others=tuple(
+                    OtherThread(thread_id, name, on_cpu, tuple(samples))
+                    for thread_id, (name, on_cpu, samples) in self._others.items()
+                ),
+            ),
+            waiting=Waiting(waiting.callbacks, waiting.timers, io, waiting.ready),
+            threads=self._threads,
         )
 
-    def _on_cpu(self, stretch: Stretch, after: Reading) -> float | None:
-        """CPU seconds within the stretch: the readings around it, cut to it in proportion."""
-        readings = [
-            self._before,
-            *(Reading(sample.at, sample.on_cpu) for sample in self._samples),
-            after,
-        ]
-        total = 0.0
-        for earlier, later in zip(readings, readings[1:], strict=False):
-            if earlier.on_cpu is None or later.on_cpu is None:
-                return None
-            span = later.at - earlier.at
-            inside = min(later.at, stretch.ended_at) - max(earlier.at, stretch.started_at)
-            if span <= 0 or inside <= 0:
-                continue
-            spent = later.on_cpu - earlier.on_cpu
-            # A loop that polled before spent next to nothing until the stretch began.
-            total += min(spent, inside) if earlier.polling else spent * min(1.0, inside / span)
-        return min(total, stretch.ended_at - stretch.started_at)
+    def _ran_so_far(self) -> int | None:
+        number = self._samples[-1].callback.number if self._samples else None
+        return None if number is None else number + 1
+
+
+def within(
+    readings: Sequence[Reading], stretch: Stretch, figure: Callable[[Reading], float | None]
+) -> float | None:
+    """How much a cumulative figure grew within a stretch; None where it could not be read.
+
+    Between two readings it is cut to the stretch in proportion. A loop that polled at a reading
+    spent next to nothing until the stretch began, so there all of it counts.
+    """
+    known = [(reading, value) for reading in readings if (value := figure(reading)) is not None]
+    if len(known) < 2:  # noqa: PLR2004 - a difference takes two
+        return None
+    total = 0.0
+    for (earlier, before), (later, after) in itertools.pairwise(known):
+        span = later.at - earlier.at
+        inside = min(later.at, stretch.ended_at) - max(earlier.at, stretch.started_at)
+        if span > 0 and inside > 0:
+            share = 1.0 if earlier.polling else min(1.0, inside / span)
+            total += (after - before) * share
+    return total
+
+
+def _at_most(seconds: float | None, stretch: Stretch) -> float | None:
+    return None if seconds is None else min(seconds, stretch.ended_at - stretch.started_at)
+
+
+def _whole(number: float | None) -> int | None:
+    return None if number is None else round(number)

@@ -13,17 +13,16 @@ import time
 import weakref
 from collections.abc import Callable
 from contextvars import Context
-from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any
 
 from ..log import log_once
-from ..recording import LoopThread, Recording
-from .detector import IDLE, LoopState, Step, Stretch, Timing, step
-from .evidence import thread_called, thread_cpu_clock
+from ..recording import Gap, LoopThread, Recording
+from .detector import LoopState, Timing
+from .evidence import CollectorClock, ThrottleReader, own_switches, thread_called
+from .others import OtherThreads, ThreadLook
 from .probes import ExactProbe
-from .recorder import Reading, Recorder
-from .stacks import RunOnce, read_run_once
+from .stacks import read_run_once
+from .watched_run import Glance, Instruments, WatchedRun
 
 PARK_AFTER = 1.0  # seconds that every loop must have looked idle
 LONGEST_PARK_AFTER = 60.0  # while parking does not pay
@@ -31,21 +30,8 @@ SETTLE = 0.05  # seconds to wait until every loop sits in its wake trap
 OFF_WAITS = (0.01, 1.0)  # seconds between looks at the options while detection is off
 END_AFTER = 60.0  # seconds that detection must have been off for the thread to end
 MAX_FAILURES = 3
-
-
-@dataclass(slots=True)
-class WatchedRun:
-    """One run of one event loop; only the watcher thread changes it."""
-
-    probe: ExactProbe
-    where: LoopThread
-    clock: Callable[[], float | None]
-    before: Reading
-    first_run_at: float
-    skip: float | None = None
-    state: LoopState = field(default_factory=LoopState)
-    recorder: Recorder | None = None
-    look_at: float = 0.0
+GAP = 0.025  # seconds from which on it matters how late the watcher got to look
+OTHERS_EVERY = 0.05  # seconds between looks at the other threads
 
 
 class Watcher:
@@ -66,6 +52,8 @@ class Watcher:
         self._runs: dict[int, WatchedRun] = {}
         self._first_runs: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
         self._failures = 0
+        self.collector = CollectorClock()
+        self._instruments = Instruments(now, self.collector, ThrottleReader())
         self._reset()
 
     def _reset(self) -> None:
@@ -76,6 +64,8 @@ class Watcher:
         self._step_lock = threading.Lock()
         self._wake = threading.Event()
         self._park_after = PARK_AFTER
+        self._others = OtherThreads()
+        self._looked_at_others = 0.0
 
     def after_fork(self) -> None:
         """Runs in a forked child: its threads are gone, and the runs of the parent with them."""
@@ -87,8 +77,6 @@ class Watcher:
     def attach(self, loop: Any, thread_id: int) -> WatchedRun:
         """Watch a run of `loop` that starts now or runs already in the thread given."""
         name, native_id = thread_called(thread_id)
-        clock = thread_cpu_clock(native_id)
-        now = self._now()
         run = WatchedRun(
             probe=ExactProbe(loop, thread_id),
             where=LoopThread(
@@ -98,9 +86,10 @@ class Watcher:
                 thread_name=name,
                 is_main=thread_id == threading.main_thread().ident,
             ),
-            clock=clock,
-            before=Reading(now, clock(), polling=True),
-            first_run_at=self._first_runs.setdefault(loop, now),
+            native_id=native_id,
+            instruments=self._instruments,
+            hand_over=self._hand_over,
+            first_run_at=self._first_runs.setdefault(loop, self._now()),
         )
         self._runs[id(run)] = run
         self.start()
@@ -142,6 +131,7 @@ class Watcher:
         with self._start_lock:
             if self._thread is None or not self._thread.is_alive():
                 self._stopping = False
+                self.collector.install()
                 thread = threading.Thread(
                     target=self._run, name="sentry-loopstall-watcher", daemon=True
                 )
@@ -161,8 +151,8 @@ class Watcher:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
         self._thread = None
-        for run in list(self._runs.values()):
-            self._let_go(run)
+        self._forget()
+        self.collector.remove()
 
     def hand_over_ended(self, timeout: float) -> None:
         """Runs on the exiting thread: hand over the stalls that ended but were not seen to."""
@@ -171,16 +161,19 @@ class Watcher:
         try:
             timing = self._timing()
             for run in list(self._runs.values()):
-                if timing is not None and run.recorder is not None:
-                    self._look(run, None, timing, late=0.0)
+                if timing is not None and run.probe.end_is_known():
+                    run.look(Glance({}, 0.0, None, []), timing)
         finally:
             self._step_lock.release()
 
     def _run(self) -> None:
         off_wait, on_at = OFF_WAITS[0], self._now()
-        due = self._now()
+        due, switches = self._now(), own_switches()
         while not self._stopping:
             late = max(0.0, self._now() - due)
+            slept = own_switches()
+            if slept is not None and switches is not None:
+                switches = slept - switches
             try:
                 timing = self._timing()
                 if timing is None:
@@ -191,12 +184,12 @@ class Watcher:
                         return
                 else:
                     off_wait, on_at = OFF_WAITS[0], self._now()
-                    wait = self._look_at_all(timing, late)
+                    wait = self._look_at_all(timing, late, switches)
                     if wait is not None and self._idle_for_long():
                         self._park()
             except Exception:  # noqa: BLE001 - nothing of ours may disturb the application
                 wait = self._failed()
-            due = self._now() + (wait or 0.0)
+            due, switches = self._now() + (wait or 0.0), own_switches()
             if wait is None or wait > 0:
                 self._wake.wait(wait)
                 if wait is None:
@@ -217,21 +210,34 @@ class Watcher:
         if self._failures >= MAX_FAILURES:
             log_once("watcher off", "sentry_loopstall is off: it failed %s times", self._failures)
             self._stopping = True
-            for run in list(self._runs.values()):
-                self._let_go(run)
+            self._forget()
+            self.collector.remove()
         return OFF_WAITS[1]
 
     # Looking
 
-    def _look_at_all(self, timing: Timing, late: float) -> float | None:
-        """One look at every loop that is due; how long to wait, None without a loop."""
+    def _look_at_all(self, timing: Timing, late: float, switches: int | None) -> float | None:
+        """One look at every loop that is due; how long to wait, None without a loop.
+
+        `late` is how many seconds after it was due the watcher got to look, `switches` how often
+        it was put to sleep while it waited.
+        """
         with self._step_lock:
             frames = sys._current_frames()
             try:
                 now = self._now()
-                for run in list(self._runs.values()):
+                runs = list(self._runs.values())
+                gap = Gap(now - late, late, switches) if late >= GAP else None
+                others: list[ThreadLook] = []
+                if gap is not None or now - self._looked_at_others >= OTHERS_EVERY:
+                    self._looked_at_others = now
+                    others = self._others.look(frames, now)
+                glance = Glance(frames, late, gap, others)
+                for run in runs:
                     if run.look_at <= now:
-                        self._look(run, frames.get(run.probe.thread_id), timing, late)
+                        run.look(glance, timing)
+                        self._drop_if_over(run)
+                del glance
             finally:
                 # Our own frame is in it: a reference cycle, and the application's locals.
                 frames.clear()
@@ -240,70 +246,15 @@ class Watcher:
             look_at = min(run.look_at for run in self._runs.values())
             return max(0.0, look_at - self._now())
 
-    def _look(
-        self, run: WatchedRun, frame: FrameType | None, timing: Timing, late: float
-    ) -> None:
-        pulse, running = run.probe.look(frame)
-        if run.skip is not None and pulse.stretch == run.skip:
-            pulse = IDLE
-        now = self._now()
-        reading = Reading(now, run.clock(), polling=pulse.stretch is None)
-        decided = step(run.state, pulse, now, timing)
-        run.state, run.look_at = decided.state, decided.look_at
-        if decided.ended is not None:
-            self._ended(run, decided.ended, reading, stalled=decided.stalled)
-        if decided.sample:
-            self._sample(run, frame, running, reading, decided, late)
-        else:
-            run.before = reading
-        if run.probe.finished or run.probe.loop is None:
+    def _drop_if_over(self, run: WatchedRun) -> None:
+        if run.is_over:
             self._runs.pop(id(run), None)
-
-    def _sample(
-        self,
-        run: WatchedRun,
-        frame: FrameType | None,
-        running: RunOnce | None,
-        reading: Reading,
-        decided: Step,
-        late: float,
-    ) -> None:
-        recorder = run.recorder
-        if recorder is None:
-            since = decided.state.started_at - run.first_run_at
-            recorder = run.recorder = Recorder(run.where, run.before, since)
-        if decided.thin:
-            recorder.thin()
-        recorder.add(run.probe.sample(frame), running, run.probe.loop, reading, late)
-        if decided.trap:
-            run.probe.set_end_trap()
-            # Look again at once: had the stretch ended before the trap was set, it would note
-            # the end of another one.
-            run.look_at = reading.at
-        if decided.hang:
-            so_far = Stretch(decided.state.started_at, reading.at)
-            self._hand_over(recorder.recording(so_far, ongoing=True, after=reading))
-
-    def _ended(
-        self, run: WatchedRun, stretch: Stretch, reading: Reading, *, stalled: bool
-    ) -> None:
-        recorder, run.recorder = run.recorder, None
-        run.probe.clear_end_trap()
-        if stalled and recorder is not None:
-            self._hand_over(recorder.recording(stretch, ongoing=False, after=reading))
 
     def _forget(self) -> None:
         """Detection is off: what is under way is not to be reported when it is on again."""
         for run in list(self._runs.values()):
-            self._let_go(run)
-
-    def _let_go(self, run: WatchedRun) -> None:
-        run.probe.clear_end_trap()
-        run.probe.clear_wake_trap()
-        run.recorder = None
-        run.state = LoopState()
-        if run.probe.finished or run.probe.loop is None:
-            self._runs.pop(id(run), None)
+            run.forget()
+            self._drop_if_over(run)
 
     # Parking
 

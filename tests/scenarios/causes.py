@@ -1,0 +1,271 @@
+"""Produce one cause of a stall for real, and print the verdict: `causes.py CAUSE`."""
+
+import asyncio
+import ctypes
+import gc
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import sentry_sdk
+from sentry_sdk.envelope import Envelope
+from sentry_sdk.transport import Transport
+
+from sentry_loopstall import LoopStallIntegration, Stall
+
+told: list[Stall] = []
+events: list[dict[str, Any]] = []
+done = threading.Event()
+
+
+class KeepingTransport(Transport):
+    def capture_envelope(self, envelope: Envelope) -> None:
+        event = envelope.get_event()
+        if event is not None:
+            events.append(event)
+
+
+def on_stall(stall: Stall) -> None:
+    told.append(stall)
+    done.set()
+
+
+def pathological(length: int) -> None:
+    re.match(r"(a+)+$", "a" * length + "b")
+
+
+def calibrated(seconds: float) -> int:
+    """The length at which the regular expression takes about so long on this machine."""
+    length = 16
+    while True:
+        started = time.perf_counter()
+        pathological(length)
+        if time.perf_counter() - started >= seconds / 2.8:
+            return length + 1
+        length += 1
+
+
+def on_cpu_in_python() -> None:
+    end = time.thread_time() + 0.5
+    while time.thread_time() < end:
+        sum(range(100))
+
+
+def on_cpu_holding_the_gil() -> None:
+    pathological(LENGTH)
+
+
+def waits() -> None:
+    time.sleep(0.5)
+
+
+def waits_holding_the_gil() -> None:
+    ctypes.PyDLL(None).usleep(500_000)
+
+
+def imports() -> None:
+    import slow_to_import  # noqa: F401
+
+
+def allocates() -> None:
+    """Implicit collections, each over a heap that is large already."""
+    end = time.monotonic() + 0.6
+    while time.monotonic() < end:
+        [[] for _ in range(3000)]
+
+
+def collects() -> None:
+    for _ in range(4):
+        gc.collect()
+
+
+def loop_that_wants_to_work(holder: Any) -> None:
+    """A callback that does little, while another thread holds the GIL."""
+    thread = threading.Thread(target=holder, name="worker-3")
+    thread.start()
+    time.sleep(0.01)
+    thread.join(0.6)
+
+
+def spin_in_python() -> None:
+    end = time.monotonic() + 0.8
+    while time.monotonic() < end:
+        pass
+
+
+def compute_among_spinners() -> None:
+    for number in range(8):
+        threading.Thread(target=spin_in_python, name=f"worker-{number}").start()
+    end = time.thread_time() + 0.05
+    while time.thread_time() < end:
+        pass
+
+
+def tick() -> None:
+    end = time.monotonic() + TICK
+    while time.monotonic() < end:
+        pass
+
+
+async def tick_in_a_task() -> None:
+    tick()
+
+
+def stop_and_continue() -> None:
+    subprocess.Popen(
+        [sys.executable, "-c", "import os, signal, time\n"
+         f"os.kill({os.getpid()}, signal.SIGSTOP); time.sleep(0.8)\n"
+         f"os.kill({os.getpid()}, signal.SIGCONT)"]
+    )
+    end = time.monotonic() + 0.9
+    while time.monotonic() < end and not done.is_set():
+        time.sleep(0.001)
+
+
+def compute_for_long() -> None:
+    end = time.monotonic() + 1.0
+    while time.monotonic() < end:
+        sum(range(100))
+
+
+def starve(seconds: float) -> None:
+    """Share one core with burners of a higher priority."""
+    core = min(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {core})
+    os.nice(19)
+    for _ in range(3):
+        burners.append(
+            subprocess.Popen(
+                [sys.executable, "-c", f"import os\nos.sched_setaffinity(0, {{{core}}})\n"
+                 "os.nice(-25)\nwhile True: pass"]
+            )
+        )
+
+
+burners: list[Any] = []
+TICK = 0.01
+LENGTH = 0
+
+
+async def main(cause: str) -> None:
+    global LENGTH, TICK
+    loop = asyncio.get_running_loop()
+    if "gil" in cause:
+        LENGTH = await asyncio.to_thread(calibrated, 0.6)
+    heap: list[Any] = []
+    if cause == "implicit_gc" or cause == "explicit_gc":
+        heap = await asyncio.to_thread(lambda: [[i] for i in range(3_000_000)])
+        gc.set_threshold(700, 2, 1)
+    if cause == "quota":
+        await asyncio.to_thread(limit)
+    await asyncio.sleep(0.3)
+    if cause == "on_cpu":
+        loop.call_soon(on_cpu_in_python)
+    elif cause == "on_cpu_gil":
+        loop.call_soon(on_cpu_holding_the_gil)
+    elif cause == "blocking_call":
+        loop.call_soon(waits)
+    elif cause == "blocking_call_gil":
+        loop.call_soon(waits_holding_the_gil)
+    elif cause == "import":
+        loop.call_soon(imports)
+    elif cause == "implicit_gc":
+        loop.call_soon(allocates)
+    elif cause == "explicit_gc":
+        loop.call_soon(collects)
+    elif cause == "gil_callback":
+        loop.call_soon(loop_that_wants_to_work, on_cpu_holding_the_gil)
+    elif cause == "gil_poll":
+        threading.Thread(target=on_cpu_holding_the_gil, name="worker-3").start()
+    elif cause == "gil_waiting":
+        loop.call_soon(loop_that_wants_to_work, waits_holding_the_gil)
+    elif cause == "gil_spinners":
+        loop.call_soon(compute_among_spinners)
+    elif cause == "many":
+        for _ in range(60):
+            loop.call_soon(tick)
+    elif cause == "many_tasks":
+        TICK = 0.001
+        for _ in range(1000):
+            asyncio.ensure_future(tick_in_a_task())
+    elif cause == "suspended":
+        loop.call_soon(stop_and_continue)
+    elif cause == "starved":
+        starve(1.0)
+        loop.call_soon(compute_for_long)
+    elif cause == "quota":
+        loop.call_soon(compute_for_long)
+    await asyncio.sleep(0.05)
+    for _ in range(20):
+        await asyncio.sleep(0.05)
+    for burner in burners:
+        burner.kill()
+        burner.wait()
+    del heap
+    await asyncio.to_thread(done.wait, 5)
+
+
+GROUP = "/sys/fs/cgroup/cpu/sentry-loopstall-test"
+
+
+def limit() -> None:
+    os.makedirs(GROUP, exist_ok=True)
+    with open(f"{GROUP}/cpu.cfs_quota_us", "w") as quota:
+        quota.write("15000")
+    with open(f"{GROUP}/cgroup.procs", "w") as processes:
+        processes.write(str(os.getpid()))
+
+
+if __name__ == "__main__":
+    sentry_sdk.init(
+        dsn="http://public@127.0.0.1:9/1",
+        transport=KeepingTransport,
+        default_integrations=False,
+        integrations=[LoopStallIntegration(threshold=0.25, on_stall=on_stall)],
+    )
+    asyncio.run(main(sys.argv[1]))
+    if sys.argv[1] == "quota":
+        with open("/sys/fs/cgroup/cpu/cgroup.procs", "w") as root:
+            root.write(str(os.getpid()))
+        os.rmdir(GROUP)
+    print(
+        json.dumps(
+            [
+                {
+                    "cause": stall.cause,
+                    "culprit": stall.culprit.name if stall.culprit else None,
+                    "call": stall.culprit.call if stall.culprit else None,
+                    "duration": stall.duration,
+                    "outcome": stall.outcome,
+                    "evidence": repr(stall.evidence),
+                    "callbacks": stall.evidence.callbacks,
+                    "gil_holder": stall.evidence.gil_holder,
+                    "event": next(
+                        (
+                            {
+                                "title": event["exception"]["values"][0]["value"],
+                                "fingerprint": event["fingerprint"],
+                                "breakdown": event["contexts"]["loop_stall"]["breakdown"],
+                                "in_app": [
+                                    frame["function"]
+                                    for frame in event["exception"]["values"][0]["stacktrace"][
+                                        "frames"
+                                    ]
+                                    if frame["in_app"]
+                                ],
+                            }
+                            for event in events
+                            if event["contexts"]["loop_stall"]["stall_id"] == stall.id
+                        ),
+                        None,
+                    ),
+                }
+                for stall in told
+            ]
+        )
+    )
