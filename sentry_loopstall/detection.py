@@ -37,7 +37,8 @@ class Detection:
         self.watcher = Watcher(self._timing, self.reporter.put)
         self.hook = LoopHook(self._started, self._ended)
         self._exit_registered = False
-        os.register_at_fork(after_in_child=self._after_fork)
+        if hasattr(os, "register_at_fork"):  # Windows does not fork
+            os.register_at_fork(after_in_child=self._after_fork)
 
     def install(self) -> None:
         """Hook the event loops to come, and watch those that run already."""
@@ -93,13 +94,20 @@ class Detection:
             atexit.register(self._at_exit)
         return self.watcher.attach(loop, thread_id)
 
+    def finish(self) -> None:
+        """Tell what has ended and was not told yet, on the calling thread, for 2 s at most."""
+        self.watcher.hand_over_ended(EXIT_TIMEOUT)
+        self.reporter.drain(EXIT_TIMEOUT)
+
     def _at_exit(self) -> None:
         try:
-            self.watcher.hand_over_ended(EXIT_TIMEOUT)
-            self.reporter.drain(EXIT_TIMEOUT)
+            self.finish()
         except Exception:  # noqa: BLE001 - never into the application
             log_once("exit", "sentry_loopstall could not finish", exc_info=True)
 
     def _after_fork(self) -> None:
+        # Registered again by the child's own first run: `multiprocessing` may clear what it got.
+        atexit.unregister(self._at_exit)
+        self._exit_registered = False
         self.watcher.after_fork()
         self.reporter.after_fork()

@@ -469,9 +469,9 @@ def test_an_idle_loop_is_not_even_looked_at(
     looked_at: list[float] = []
     look = Watcher._look_at_all
 
-    def counted(watcher: Watcher, timing: Any, late: float) -> float | None:
+    def counted(watcher: Watcher, *arguments: Any) -> float:
         looked_at.append(time.monotonic())
-        return look(watcher, timing, late)
+        return look(watcher, *arguments)
 
     monkeypatch.setattr(Watcher, "_look_at_all", counted)
     started = time.monotonic()
@@ -507,3 +507,18 @@ def test_loops_that_come_and_go_leave_nothing(init: Init, captured: Captured) ->
     watcher = detection.watcher
     poll(lambda: not watcher._runs)
     poll(lambda: not len(watcher._first_runs))
+
+
+def test_no_thread_stays_when_no_loop_runs(init: Init, captured: Captured) -> None:
+    """A program that forks is warned of threads (CPython 3.12): those of ours end by themselves."""
+    init()
+
+    async def main() -> None:
+        nap(0.2)
+
+    asyncio.run(main())
+    captured.wait_for_stalls()
+    assert our_threads()
+    poll(lambda: not our_threads())
+    asyncio.run(main())
+    captured.wait_for_stalls(2)

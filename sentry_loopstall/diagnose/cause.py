@@ -148,9 +148,7 @@ def is_gil_contention(signals: Signals) -> bool:
     kept_away = signals.gap >= MOST and (
         signals.gap_switches is None or signals.gap_switches >= ASKS_FOR_GIL
     )
-    # A thread that ended since it was last looked at is only in the process' own clock.
-    others = max(signals.others or 0.0, (signals.process or 0.0) - signals.on_cpu)
-    computed_by_others = others >= max(MOST, 2 * signals.on_cpu)
+    computed_by_others = _by_others(signals) >= max(MOST, 2 * signals.on_cpu)
     if signals.late_poll:
         return kept_away and (computed_by_others or (asks and signals.others_moved))
     return asks and (computed_by_others or (kept_away and signals.others_moved))
@@ -166,8 +164,13 @@ def is_waiting(signals: Signals) -> bool:
     if signals.on_cpu is None or signals.on_cpu > WAITS or not _low(signals.runnable):
         return False
     asks = signals.switches is not None and signals.switches >= ASKS_FOR_GIL
-    contended = signals.gap >= MOST or (signals.others or 0.0) >= MOST
+    contended = signals.gap >= MOST or _by_others(signals) >= MOST / 2
     return not (asks and contended)
+
+
+def _by_others(signals: Signals) -> float:
+    # A thread that ended since it was last looked at is only in the process' own clock.
+    return max(signals.others or 0.0, (signals.process or 0.0) - (signals.on_cpu or 0.0))
 
 
 def _without_thread_clocks(signals: Signals) -> Cause:

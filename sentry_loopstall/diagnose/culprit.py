@@ -7,6 +7,7 @@ summed by function, and the contract's rules choose whom the events are about.
 from __future__ import annotations
 
 import dis
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from ..stall import Culprit, Frame
 from .in_app import CodeFrame, InAppRules, classify
 
 MAX_CULPRITS = 3  # events of one stall
+LATE = 0.025  # seconds from which on a look that came late says that it was kept away
 IMPORT_MACHINERY = "<frozen importlib._bootstrap>"
 
 DEBUGGERS = ("bdb", "pdb", "pudb", "ipdb", "pydevd", "debugpy", "_pydevd_bundle")
@@ -109,17 +111,26 @@ def blame_frames(
 
 
 def weigh(recording: Recording) -> list[tuple[Sample, float]]:
-    """Each sample with the seconds since the one before; the last one also has the rest."""
-    weighed = []
-    before = recording.started_at
-    for sample in recording.samples:
-        at = min(max(sample.at, before), recording.ended_at)
-        weighed.append((sample, at - before))
-        before = at
-    if weighed:
-        sample, seconds = weighed[-1]
-        weighed[-1] = (sample, seconds + recording.ended_at - before)
-    return weighed
+    """Each sample with the seconds it stands for: up to half the way to its neighbours.
+
+    The first one stands for all before it, the last one for the rest. What the watcher could not
+    see because it came late belongs to the sample after: that call kept it from looking.
+    """
+    samples = recording.samples
+    ends = [
+        _between(before.at, after.at - after.late if after.late >= LATE else None, after.at)
+        for before, after in itertools.pairwise(samples)
+    ]
+    ends = [min(max(end, recording.started_at), recording.ended_at) for end in ends]
+    begins = [recording.started_at, *ends]
+    return [
+        (sample, end - begin)
+        for sample, begin, end in zip(samples, begins, [*ends, recording.ended_at], strict=True)
+    ]
+
+
+def _between(before: float, due: float | None, after: float) -> float:
+    return (before + after) / 2 if due is None else min(max(before, due), after)
 
 
 def without_machinery_below(frames: tuple[CodeFrame, ...]) -> tuple[CodeFrame, ...]:

@@ -6,23 +6,29 @@ from functools import partial
 
 from ..recording import Callback, OtherThread, Recording, Sample
 from .culprit import Blamed, blame_frames
-from .in_app import InAppRules, classify
+from .in_app import InAppRules, classify, is_standard_library
 
-ACTIVE = 0.1  # share of the stall's time on a CPU from which on a thread may have held the GIL
+COMPUTED = 0.3  # share of the stall's time that other threads computed, from which on it counts
 
 
 def find_holder(recording: Recording) -> OtherThread | None:
-    """The thread that computed the most; without any, the only one that was seen to move.
+    """The thread that computed the most; without any, the only one that was seen at work.
 
-    A thread that waits while it holds the GIL uses no CPU, so there the choice must be clear.
+    A thread that waits while it holds the GIL uses no CPU, so there the choice must be clear. One
+    that waits for work does so in the standard library (`queue`, `threading`).
     """
     others = recording.measured.others
-    computing = [
-        other for other in others if (other.on_cpu or 0.0) >= ACTIVE * recording.duration
-    ]
-    if computing:
-        return max(computing, key=lambda other: other.on_cpu or 0.0)
-    return others[0] if len(others) == 1 else None
+    if sum(other.on_cpu or 0.0 for other in others) >= COMPUTED * recording.duration:
+        return max(others, key=lambda other: other.on_cpu or 0.0)
+    at_work = [other for other in others if not _waits_for_work(other)]
+    return at_work[0] if len(at_work) == 1 else None
+
+
+def _waits_for_work(other: OtherThread) -> bool:
+    return all(
+        bool(frames) and is_standard_library(frames[0][0].co_filename)
+        for _, frames in other.samples
+    )
 
 
 def blame_holder(

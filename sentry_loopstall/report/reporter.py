@@ -15,6 +15,7 @@ from contextvars import Context
 from ..log import log_once
 from ..recording import Recording
 
+LINGER = 1.0  # seconds that the thread waits for another recording
 QUEUE = 100  # recordings; a full queue loses the newest stall, never the application's time
 
 
@@ -88,7 +89,10 @@ class Reporter:
         while True:
             with self._changed:
                 while (self._telling or not self._queue) and not self._stopping:
-                    self._changed.wait()
+                    if not self._changed.wait(LINGER) and not self._queue and not self._telling:
+                        # A program that forks is warned of threads: leave none behind.
+                        self._thread = None
+                        return
                 if self._stopping:
                     return
                 recording = self._queue.popleft()

@@ -101,8 +101,12 @@ def _lines(filename: str, module: str) -> list[str]:
             return file.read().split("\n")
     except (OSError, SyntaxError, UnicodeDecodeError, ValueError):
         pass
-    # In a zip, or wherever else the module's own loader finds it.
-    loader = getattr(sys.modules.get(module), "__loader__", None)
+    # In a zip, or wherever else the module's own loader finds it; not for generated code, which
+    # only borrows the module's name.
+    owner = sys.modules.get(module)
+    if owner is None or getattr(owner, "__file__", None) != filename:
+        return []
+    loader = getattr(owner, "__loader__", None)
     try:
         source = loader.get_source(module) if loader is not None else None
     except Exception:  # noqa: BLE001 - a foreign loader may raise anything

@@ -18,7 +18,10 @@ from .recorder import Reading, Recorder
 from .stacks import RunOnce
 from .waiters import look_at_waiters, overdue_since
 
-FULL_READING_EVERY = 0.1  # seconds; it reads two files, 30 µs and six handovers of the GIL
+# Seconds between full readings of a healthy loop. One reads two files: 30 µs, and the GIL is
+# released and asked for again six times, 5 ms each while the loop computes.
+FULL_READING_EVERY = 0.1
+FULL_READING_OF_BUSY_LOOP_EVERY = 1.0  # where the threshold leaves no time for more
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class WatchedRun:
 
     def __post_init__(self) -> None:
         self.clock = thread_cpu_clock(self.native_id)
-        self.before = self.full = self._fully(self._reading(polling=True), force=True)
+        self.before = self.full = self._fully(self._reading(polling=True))
 
     @property
     def is_over(self) -> bool:
@@ -86,13 +89,23 @@ class WatchedRun:
         decided = step(self.state, pulse, reading.at, timing)
         self.state, self.look_at = decided.state, decided.look_at
         if decided.ended is not None:
-            self._end(decided.ended, reading, stalled=decided.stalled)
+            self._end(decided.ended, reading, glance, stalled=decided.stalled)
         if decided.sample:
             self._sample(frame, running, reading, decided, glance, timing)
             return
         if glance.late >= timing.threshold / 2 and decided.ended is None:
             self._look_for_late_poll(pulse, running, reading, looked_at, glance, timing)
-        self.before = self._fully(reading)
+        self.before = self._fully(reading) if self._has_time(pulse, reading, timing) else reading
+
+    def _has_time(self, pulse: Pulse, reading: Reading, timing: Timing) -> bool:
+        """Whether a full reading can be taken and the next look still come in time."""
+        since = reading.at - self.full.at
+        if pulse.stretch is None:
+            return since >= FULL_READING_EVERY
+        young = reading.at - self.state.started_at <= timing.threshold / 4
+        often = timing.threshold >= FULL_READING_EVERY
+        every = FULL_READING_EVERY if often else FULL_READING_OF_BUSY_LOOP_EVERY
+        return young and since >= every
 
     def forget(self) -> None:
         """Drop what was seen so far, and take away what is left on the loop."""
@@ -132,18 +145,23 @@ class WatchedRun:
             # the end of another one.
             self.look_at = reading.at
         if decided.trap or glance.gap is not None:
-            recorder.add_reading(self._fully(reading, force=True))
+            recorder.add_reading(self._fully(reading))
         if decided.hang:
             so_far = Stretch(decided.state.started_at, reading.at)
-            after = self._fully(reading, force=True)
+            after = self._fully(reading)
             self.hand_over(recorder.recording(so_far, ongoing=True, after=after))
 
-    def _end(self, stretch: Stretch, reading: Reading, *, stalled: bool) -> None:
+    def _end(
+        self, stretch: Stretch, reading: Reading, glance: Glance, *, stalled: bool
+    ) -> None:
         recorder, self.recorder = self.recorder, None
         io = self.probe.end_trap_events()
         self.probe.clear_end_trap()
         if stalled and recorder is not None:
-            after = self._fully(reading, force=True)
+            recorder.add_others(self._others(glance))
+            if glance.gap is not None:
+                recorder.add_gap(glance.gap)
+            after = self._fully(reading)
             self.hand_over(recorder.recording(stretch, ongoing=False, after=after, io=io))
 
     def _look_for_late_poll(
@@ -161,14 +179,14 @@ class WatchedRun:
             return
         frames = self.probe.sample(glance.frames.get(self.probe.thread_id))
         since = overdue_since(loop, running, glance.gap)
-        after = self._fully(reading, force=True)
+        before = (self.full, replace(self.before, polling=True))
+        after = self._fully(reading)
         if since is None:
-            since = reading.at - self._asked_for_gil(after)
+            since = reading.at - asked_for_gil(before[0], after)
         ended_at = reading.at if pulse.started_at is None else pulse.started_at
         stretch = Stretch(max(since, looked_at), ended_at)
         if ended_at - stretch.started_at < timing.threshold:
             return
-        before = (self.full, replace(self.before, polling=True))
         recorder = Recorder(self.where, before, stretch.started_at - self.first_run_at)
         recorder.add(frames, running, loop, reading, glance.late)
         recorder.add_others(self._others(glance))
@@ -177,16 +195,6 @@ class WatchedRun:
         if timing.all_threads:
             recorder.set_threads(all_stacks(glance.frames), of_stall=True)
         self.hand_over(recorder.recording(stretch, ongoing=False, after=after, late_poll=True))
-
-    def _asked_for_gil(self, after: Reading) -> float:
-        """Seconds that the loop thread asked for the GIL since the last healthy look.
-
-        A thread that waits for it wakes once per switch interval. The loop may have come back,
-        run what was due and be polling again by the time we get to look: this is what is left.
-        """
-        if after.switches is None or self.full.switches is None:
-            return 0.0
-        return (after.switches - self.full.switches) * sys.getswitchinterval()
 
     def _others(self, glance: Glance) -> list[ThreadLook]:
         return [look for look in glance.others if look.thread_id != self.probe.thread_id]
@@ -201,11 +209,8 @@ class WatchedRun:
             process=time.process_time(),
         )
 
-    def _fully(self, reading: Reading, *, force: bool = False) -> Reading:
-        """The same with what the kernel has in files, at intervals unless it must be now."""
-        last = getattr(self, "full", None)
-        if not force and last is not None and reading.at - last.at < FULL_READING_EVERY:
-            return reading
+    def _fully(self, reading: Reading) -> Reading:
+        """The same with what the kernel has in files."""
         scheduling = scheduling_of(self.native_id)
         full = replace(
             reading,
@@ -213,6 +218,16 @@ class WatchedRun:
             switches=scheduling.switches,
             throttled=self.instruments.throttle.read(),
         )
-        if not force or last is None:
-            self.full = full
+        self.full = full
         return full
+
+
+def asked_for_gil(before: Reading, after: Reading) -> float:
+    """Seconds that a thread asked for the GIL between two full readings.
+
+    A thread that waits for it wakes once per switch interval. The loop may have come back, run
+    what was due and be polling again by the time we get to look: this is what is left of it.
+    """
+    if after.switches is None or before.switches is None:
+        return 0.0
+    return (after.switches - before.switches) * sys.getswitchinterval()

@@ -29,6 +29,7 @@ LONGEST_PARK_AFTER = 60.0  # while parking does not pay
 SETTLE = 0.05  # seconds to wait until every loop sits in its wake trap
 OFF_WAITS = (0.01, 1.0)  # seconds between looks at the options while detection is off
 END_AFTER = 60.0  # seconds that detection must have been off for the thread to end
+LINGER = 1.0  # seconds that it waits for another run after the last one
 MAX_FAILURES = 3
 GAP = 0.025  # seconds from which on it matters how late the watcher got to look
 OTHERS_EVERY = 0.05  # seconds between looks at the other threads
@@ -178,23 +179,25 @@ class Watcher:
                 timing = self._timing()
                 if timing is None:
                     self._forget()
-                    wait: float | None = off_wait
+                    wait = off_wait
                     off_wait = min(off_wait * 2, OFF_WAITS[1])
                     if self._now() - on_at >= END_AFTER and self._ends():
                         return
                 else:
                     off_wait, on_at = OFF_WAITS[0], self._now()
                     wait = self._look_at_all(timing, late, switches)
-                    if wait is not None and self._idle_for_long():
+                    if not self._runs:
+                        # A program that forks is warned of threads: leave none behind.
+                        if not self._wake.wait(LINGER) and self._ends():
+                            return
+                    elif self._idle_for_long():
                         self._park()
             except Exception:  # noqa: BLE001 - nothing of ours may disturb the application
                 wait = self._failed()
-            due, switches = self._now() + (wait or 0.0), own_switches()
-            if wait is None or wait > 0:
+            due, switches = self._now() + wait, own_switches()
+            if wait > 0:
                 self._wake.wait(wait)
-                if wait is None:
-                    due = self._now()
-                self._wake.clear()
+            self._wake.clear()
 
     def _ends(self) -> bool:
         """Whether nobody wants the thread; after that `start` makes a new one."""
@@ -204,7 +207,7 @@ class Watcher:
             self._thread = None
             return True
 
-    def _failed(self) -> float | None:
+    def _failed(self) -> float:
         self._failures += 1
         log_once("watcher", "sentry_loopstall failed to look at an event loop", exc_info=True)
         if self._failures >= MAX_FAILURES:
@@ -216,8 +219,8 @@ class Watcher:
 
     # Looking
 
-    def _look_at_all(self, timing: Timing, late: float, switches: int | None) -> float | None:
-        """One look at every loop that is due; how long to wait, None without a loop.
+    def _look_at_all(self, timing: Timing, late: float, switches: int | None) -> float:
+        """One look at every loop that is due; how many seconds to wait then.
 
         `late` is how many seconds after it was due the watcher got to look, `switches` how often
         it was put to sleep while it waited.
@@ -241,9 +244,7 @@ class Watcher:
             finally:
                 # Our own frame is in it: a reference cycle, and the application's locals.
                 frames.clear()
-            if not self._runs:
-                return None
-            look_at = min(run.look_at for run in self._runs.values())
+            look_at = min((run.look_at for run in list(self._runs.values())), default=0.0)
             return max(0.0, look_at - self._now())
 
     def _drop_if_over(self, run: WatchedRun) -> None:

@@ -73,10 +73,10 @@ def imports() -> None:
 
 
 def allocates() -> None:
-    """Implicit collections, each over a heap that is large already."""
-    end = time.monotonic() + 0.6
-    while time.monotonic() < end:
-        [[] for _ in range(3000)]
+    """The first allocations after a large heap grew make Python collect, all by itself."""
+    gc.enable()
+    for _ in range(100):
+        [[] for _ in range(100)]
 
 
 def collects() -> None:
@@ -98,10 +98,14 @@ def spin_in_python() -> None:
         pass
 
 
-def compute_among_spinners() -> None:
-    for number in range(8):
-        threading.Thread(target=spin_in_python, name=f"worker-{number}").start()
-    end = time.thread_time() + 0.05
+def spin_when_told(go: threading.Event) -> None:
+    go.wait()
+    spin_in_python()
+
+
+def compute_among_spinners(go: threading.Event) -> None:
+    go.set()
+    end = time.thread_time() + 0.08
     while time.thread_time() < end:
         pass
 
@@ -158,9 +162,9 @@ async def main(cause: str) -> None:
     if "gil" in cause:
         LENGTH = await asyncio.to_thread(calibrated, 0.6)
     heap: list[Any] = []
-    if cause == "implicit_gc" or cause == "explicit_gc":
+    if cause in ("implicit_gc", "explicit_gc"):
+        gc.disable()
         heap = await asyncio.to_thread(lambda: [[i] for i in range(3_000_000)])
-        gc.set_threshold(700, 2, 1)
     if cause == "quota":
         await asyncio.to_thread(limit)
     await asyncio.sleep(0.3)
@@ -185,7 +189,12 @@ async def main(cause: str) -> None:
     elif cause == "gil_waiting":
         loop.call_soon(loop_that_wants_to_work, waits_holding_the_gil)
     elif cause == "gil_spinners":
-        loop.call_soon(compute_among_spinners)
+        go = threading.Event()
+        for number in range(8):
+            name = f"worker-{number}"
+            threading.Thread(target=spin_when_told, args=(go,), name=name).start()
+        await asyncio.sleep(0.2)
+        loop.call_soon(compute_among_spinners, go)
     elif cause == "many":
         for _ in range(60):
             loop.call_soon(tick)
@@ -222,11 +231,12 @@ def limit() -> None:
 
 
 if __name__ == "__main__":
+    threshold = 0.1 if sys.argv[1] == "implicit_gc" else 0.25
     sentry_sdk.init(
         dsn="http://public@127.0.0.1:9/1",
         transport=KeepingTransport,
         default_integrations=False,
-        integrations=[LoopStallIntegration(threshold=0.25, on_stall=on_stall)],
+        integrations=[LoopStallIntegration(threshold=threshold, on_stall=on_stall)],
     )
     asyncio.run(main(sys.argv[1]))
     if sys.argv[1] == "quota":

@@ -1,0 +1,73 @@
+# Everything works from a clean clone with nothing but make and Python 3.11 or newer: the targets
+# make .venv themselves, and install again when pyproject.toml has changed.
+#
+#   make test PYTHON=python3.12      another Python than the first that runs
+#   make test ARGS="-k probes -x"    arguments for pytest, the demo or the benchmarks
+
+PYTHON ?=
+ARGS ?=
+
+candidates := $(or $(PYTHON),python3.13 python3.12 python3.11 python3)
+python := .venv/bin/python
+
+# Being found proves nothing: a version manager's shim may only print that it has no such Python,
+# and Debian's python3 comes without ensurepip and cannot make a whole environment.
+usable := import ensurepip, sys; sys.exit(sys.version_info < (3, 11))
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# Two pips at once would break the environment.
+.NOTPARALLEL:
+.PHONY: help test demo lint format typecheck bench clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+test: .venv/.installed-tests ## run the tests (a few minutes)
+	$(python) -m pytest $(ARGS)
+
+demo: .venv/.installed-example ## run the example shop under load and show what is caught
+	$(python) -m example_app.demo $(ARGS)
+
+lint: .venv/.installed-lint ## look for mistakes and for what is not formatted
+	$(python) -m ruff check .
+	$(python) -m ruff format --check .
+
+format: .venv/.installed-lint ## mend what `make lint` can mend by itself
+	$(python) -m ruff check --fix .
+	$(python) -m ruff format .
+
+typecheck: .venv/.installed-typing ## check the types
+	$(python) -m mypy
+
+bench: .venv/.installed-benchmarks ## measure what watching costs
+	$(python) -m benchmarks $(ARGS)
+
+clean: ## remove .venv and everything that was built or cached
+	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.installed-%: pyproject.toml $(python)
+	@echo "installing the package and its $* into .venv"
+	@$(python) -m pip install --quiet 'pip>=25.1' # the first that knows --group
+	@$(python) -m pip install --quiet --editable . --group $*
+	@touch $@
+
+# A .venv of another Python than the one asked for is made anew.
+ifneq ($(PYTHON),)
+identity := import sys; print(sys.version_info[:3], sys.base_prefix)
+ifneq ($(shell $(PYTHON) -c '$(identity)'),$(shell $(python) -c '$(identity)' 2>&1))
+.PHONY: $(python)
+endif
+endif
+
+$(python):
+	@for candidate in $(candidates); do \
+		if $$candidate -c '$(usable)' 2>/dev/null; then \
+			echo "creating .venv with $$candidate"; \
+			exec $$candidate -m venv --clear .venv; \
+		fi; \
+	done; \
+	echo "No Python 3.11 or newer with ensurepip among: $(candidates)." \
+		"Name one with PYTHON=..." >&2; \
+	exit 1

@@ -1,0 +1,111 @@
+"""Each cause produced for real in a child interpreter: what it is called and who is blamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCENARIO = Path(__file__).parent / "scenarios" / "causes.py"
+QUOTA = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
+
+# cause, culprit, what the title says
+EXPECTED: dict[str, tuple[str, str | None, str]] = {
+    "on_cpu": ("on_cpu", "__main__.on_cpu_in_python", "blocked the event loop for"),
+    "on_cpu_gil": ("on_cpu", "__main__.pathological", ' in re.match(r"(a+)+$", "a" * length'),
+    "blocking_call": ("blocking_call", "__main__.waits", " in time.sleep(0.5)"),
+    "blocking_call_gil": (
+        "blocking_call",
+        "__main__.waits_holding_the_gil",
+        " in ctypes.PyDLL(None).usleep(500_000)",
+    ),
+    "import": ("import", "__main__.imports", " importing slow_to_import"),
+    "implicit_gc": ("garbage_collection", None, "The garbage collector blocked the event loop"),
+    "explicit_gc": ("on_cpu", "__main__.collects", " in gc.collect()"),
+    "gil_callback": (
+        "gil_contention",
+        "__main__.pathological",
+        "__main__.pathological (thread worker-3) held the GIL and blocked the event loop for",
+    ),
+    "gil_poll": (
+        "gil_contention",
+        "__main__.pathological",
+        "__main__.pathological (thread worker-3) held the GIL and blocked the event loop for",
+    ),
+    "gil_waiting": (
+        "gil_contention",
+        "__main__.waits_holding_the_gil",
+        "(thread worker-3) held the GIL and blocked the event loop for",
+    ),
+    "gil_spinners": ("gil_contention", "__main__.spin_in_python", "held the GIL"),
+    "many": ("many_callbacks", "__main__.tick", "60 callbacks blocked the event loop for"),
+    "many_tasks": ("many_callbacks", "__main__.tick_in_a_task", "1000 callbacks blocked"),
+    "suspended": ("process_suspended", None, ""),
+    "starved": ("cpu_starved", None, "The process was given no CPU for"),
+    "quota": ("cpu_starved", None, "The process was given no CPU for"),
+}
+
+
+def cannot_run(scenario: str) -> str | None:
+    """Why a scenario cannot be produced on this machine."""
+    if scenario == "quota" and not os.access(QUOTA, os.W_OK):
+        return "no CPU quota can be set"
+    if scenario == "starved" and os.geteuid() != 0:
+        return "only root may raise a priority"
+    return None
+
+
+def produce(scenario: str) -> list[dict[str, Any]]:
+    """Run a scenario and return the stalls it told."""
+    ran = subprocess.run(
+        [sys.executable, str(SCENARIO), scenario],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr == ""
+    told = json.loads(ran.stdout.splitlines()[-1])
+    assert isinstance(told, list)
+    return told
+
+
+def verdict(scenario: str) -> tuple[str, str | None, str]:
+    """Cause, culprit and title of the longest stall of a scenario."""
+    told = produce(scenario)
+    if not told:
+        return ("nothing", None, "")
+    longest = max(told, key=lambda stall: float(stall["duration"]))
+    title = longest["event"]["title"] if longest["event"] else ""
+    return longest["cause"], longest["culprit"], title
+
+
+@pytest.mark.parametrize("scenario", EXPECTED)
+def test_a_cause_is_named_for_what_it_is(scenario: str) -> None:
+    reason = cannot_run(scenario)
+    if reason is not None:
+        pytest.skip(reason)
+    cause, culprit, title = verdict(scenario)
+    expected_cause, expected_culprit, expected_title = EXPECTED[scenario]
+    assert (cause, culprit) == (expected_cause, expected_culprit)
+    assert expected_title in title
+
+
+def test_many_callbacks_say_how_many_of_which_kind() -> None:
+    (stall,) = produce("many")
+    assert stall["callbacks"] == pytest.approx(60, abs=2)
+    assert stall["event"]["fingerprint"] == ["loop_stall", "many_callbacks", "__main__", "tick"]
+    assert "__main__.tick ×" in stall["event"]["breakdown"]
+
+
+def test_a_suspended_process_is_counted_and_not_sent() -> None:
+    (stall,) = produce("suspended")
+    assert stall["outcome"] == "suspended"
+    assert stall["event"] is None
