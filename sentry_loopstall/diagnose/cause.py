@@ -16,6 +16,7 @@ from .culprit import Blamed
 
 MOST = 0.5  # share of the time from which on something explains a stall
 COMPUTES = 0.6  # share of the time on a CPU from which on a thread computed
+ASKS = 0.35  # share of the time on a CPU up to which it rather asked for the GIL than had it
 WAITS = 0.2  # share of the time on a CPU up to which it waited
 # A thread that waits for the GIL wakes once per switch interval to ask for it, so some 190 times
 # a second; one that is in a real call wakes a few times in all (both measured).
@@ -140,9 +141,7 @@ def is_starved(signals: Signals) -> bool:
 
 def is_gil_contention(signals: Signals) -> bool:
     """The loop thread asked for the GIL in vain, and somebody is seen who had it."""
-    if signals.on_cpu is None or signals.on_cpu > MOST:
-        return False
-    if not _low(signals.runnable, 0.4):
+    if signals.on_cpu is None or signals.on_cpu > ASKS or not _low(signals.runnable, ASKS):
         return False
     asks = signals.switches is not None and signals.switches >= ASKS_FOR_GIL
     kept_away = signals.gap >= MOST and (

@@ -1,0 +1,226 @@
+"""What goes along with a stall, on real loops: who waited, all threads, a debugger, no signals."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import pdb
+import threading
+import time
+from typing import Any
+
+import pytest
+import sentry_sdk
+
+from sentry_loopstall import integration
+from sentry_loopstall.watch import evidence, watched_run
+
+from .blocking import nap, spin
+from .conftest import Captured, Init, poll
+from .test_attribution import run
+
+
+def context_of(captured: Captured) -> dict[str, Any]:
+    event = captured.wait_for_events()[0]
+    context = event["contexts"]["loop_stall"]
+    assert isinstance(context, dict)
+    return context
+
+
+def test_who_waited_is_counted_and_named(init: Init, captured: Captured) -> None:
+    """25 requests by their transaction, a task by its coroutine; timers and I/O are counted."""
+    init({"threshold": 0.1})
+    started: list[int] = []
+
+    async def request(go: asyncio.Event) -> None:
+        with sentry_sdk.isolation_scope() as scope:
+            scope.set_transaction_name("GET /orders", source="route")
+            started.append(1)
+            await go.wait()
+
+    async def visitor(go: asyncio.Event) -> None:
+        with sentry_sdk.isolation_scope() as scope:
+            scope.set_transaction_name("/orders/4711-secret", source="url")
+            await go.wait()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        go = asyncio.Event()
+        tasks = [asyncio.create_task(request(go)) for _ in range(25)]
+        tasks.append(asyncio.create_task(visitor(go)))
+        await asyncio.sleep(0.05)
+        for _ in range(3):
+            loop.call_later(0.01, lambda: None)
+        go.set()
+        nap(0.4)
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+    context = context_of(captured)
+    assert len(started) == 25
+    assert context["waiting_callbacks"] == 26
+    assert context["waiting_timers"] == 3
+    assert context["waiting"].startswith("GET /orders ×25, ")
+    assert context["waiting"].endswith("visitor ×1")
+    assert "secret" not in json.dumps(context)
+    (stall,) = captured.wait_for_stalls()
+    assert stall.waiters.callbacks == 26
+    assert ("GET /orders", 25) in stall.waiters.names
+
+
+def test_io_that_waited_is_counted(init: Init, captured: Captured) -> None:
+    init()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        seen = asyncio.Event()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(1)
+            seen.set()
+            writer.close()
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.sleep(0.05)
+        writer.write(b"x")
+        nap(0.2)
+        await seen.wait()
+        writer.close()
+        server.close()
+        await loop.run_in_executor(None, captured.wait_for_events)
+
+    asyncio.run(main())
+    assert context_of(captured)["waiting_io"] >= 1
+
+
+def test_all_threads_go_along_when_asked_for(init: Init, captured: Captured) -> None:
+    init({"threads": "all"})
+    release = threading.Event()
+
+    def stand_by() -> None:
+        release.wait(10)
+
+    bystander = threading.Thread(target=stand_by, name="bystander")
+    bystander.start()
+    run(captured, nap, 0.2)
+    release.set()
+    bystander.join()
+    (event,) = captured.wait_for_events()
+    threads = {thread["name"]: thread for thread in event["threads"]["values"]}
+    assert threads["MainThread"]["current"] is True
+    assert "stacktrace" not in threads["MainThread"]
+    functions = [frame["function"] for frame in threads["bystander"]["stacktrace"]["frames"]]
+    assert "stand_by" in functions
+    assert functions.index("stand_by") > functions.index("run")
+    assert not any(name.startswith("sentry-loopstall") for name in threads)
+    assert event["exception"]["values"][0]["thread_id"] == threads["MainThread"]["id"]
+
+
+def test_only_the_culprits_thread_goes_along_by_default(init: Init, captured: Captured) -> None:
+    init()
+    run(captured, nap, 0.2)
+    (event,) = captured.wait_for_events()
+    assert [thread["name"] for thread in event["threads"]["values"]] == ["MainThread"]
+
+
+def test_a_debugger_prompt_is_no_stall(init: Init, captured: Captured) -> None:
+    init({"hang_after": 0.15})
+
+    class Prompt:
+        """Standard input at which a person thinks for a while."""
+
+        def readline(self) -> str:
+            nap(0.3)
+            return "continue\n"
+
+    class Nowhere:
+        def write(self, text: str) -> int:
+            return len(text)
+
+        def flush(self) -> None:
+            pass
+
+    def handler() -> None:
+        debugger = pdb.Pdb(stdin=Prompt(), stdout=Nowhere(), nosigint=True)  # type: ignore[arg-type]  # enough of a file
+        debugger.use_rawinput = False
+        debugger.set_trace()
+
+    async def main() -> None:
+        await asyncio.sleep(0.01)
+        handler()
+        await asyncio.sleep(0.1)
+
+    asyncio.run(main())
+    assert captured.stalls == []
+    assert captured.events == []
+
+
+def test_without_any_clock_of_a_thread_sleep_and_work_are_told_apart(
+    init: Init, captured: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS: no /proc, no RUSAGE_THREAD, no clock of another thread."""
+    monkeypatch.setattr(watched_run, "thread_cpu_clock", lambda native_id: lambda: None)
+    monkeypatch.setattr(watched_run, "scheduling_of", lambda native_id: evidence.Scheduling())
+    monkeypatch.setattr(evidence, "HAS_OWN_SWITCHES", False)
+    init()
+    stall = run(captured, nap, 0.4)
+    assert stall.cause == "blocking_call"
+    assert stall.evidence.on_cpu is None
+    assert stall.evidence.runnable is None
+    context = context_of(captured)
+    assert context["on_cpu_ms"] is None
+    assert context["runnable_ms"] is None
+    captured.stalls.clear()
+    assert run(captured, spin, 0.4).cause in ("on_cpu", "unknown")
+
+
+def test_the_collectors_time_is_in_the_context(init: Init, captured: Captured) -> None:
+    init()
+
+    def collect() -> None:
+        nap(0.1)
+        gc.collect()
+
+    stall = run(captured, collect)
+    assert stall.evidence.gc is not None
+    assert stall.evidence.gc > 0
+    assert context_of(captured)["gc_ms"] > 0
+
+
+def test_the_collectors_callback_is_gone_with_the_integration(
+    init: Init, captured: Captured
+) -> None:
+    init()
+    run(captured, nap, 0.1)
+    detection = integration._detection
+    assert detection is not None
+    assert any("CollectorClock" in repr(callback) for callback in gc.callbacks)
+    detection.remove()
+    assert not any("CollectorClock" in repr(callback) for callback in gc.callbacks)
+
+
+def test_a_thread_clock_survives_its_thread() -> None:
+    """`pthread_getcpuclockid` would crash here."""
+    ready, go = threading.Event(), threading.Event()
+
+    def work() -> None:
+        end = time.thread_time() + 0.02
+        while time.thread_time() < end:
+            pass
+        ready.set()
+        go.wait(10)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert ready.wait(10)
+    clock = evidence.thread_cpu_clock(thread.native_id)
+    spent = clock()
+    assert spent is None or spent >= 0.02
+    go.set()
+    thread.join()
+    poll(lambda: clock() is None)
+    assert evidence.scheduling_of(thread.native_id) == evidence.Scheduling()
+    assert evidence.thread_cpu_clock(None)() is None
