@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import os
 import threading
 from collections.abc import Callable
+from types import CodeType
 from typing import Any
 
 from .log import log_once
@@ -14,7 +14,7 @@ from .options import Options, enabled
 from .recording import Recording
 from .report.reporter import Reporter
 from .watch.detector import Timing
-from .watch.loop_hook import LoopHook
+from .watch.loop_hook import CALLS_INTO_THE_LOOP, LoopHook
 from .watch.stacks import running_loops
 from .watch.watched_run import WatchedRun
 from .watch.watcher import Watcher
@@ -73,7 +73,7 @@ class Detection:
 
     def _started(self, loop: Any) -> object:
         try:
-            return self._attach(loop, threading.get_ident())
+            return self._attach(loop, threading.get_ident(), CALLS_INTO_THE_LOOP)
         except Exception:  # noqa: BLE001 - never into the application
             log_once("attach", "sentry_loopstall cannot watch an event loop", exc_info=True)
             return None
@@ -85,14 +85,14 @@ class Detection:
         except Exception:  # noqa: BLE001 - never into the application
             log_once("detach", "sentry_loopstall cannot leave an event loop", exc_info=True)
 
-    def _attach(self, loop: Any, thread_id: int) -> WatchedRun | None:
-        if not isinstance(loop, asyncio.BaseEventLoop):
-            return None
+    def _attach(
+        self, loop: Any, thread_id: int, base: CodeType | None = None
+    ) -> WatchedRun:
         if not self._exit_registered:
             # Only now: registered earlier it would run after the SDK has closed.
             self._exit_registered = True
             atexit.register(self._at_exit)
-        return self.watcher.attach(loop, thread_id)
+        return self.watcher.attach(loop, thread_id, base)
 
     def finish(self) -> None:
         """Tell what has ended and was not told yet, on the calling thread, for 2 s at most."""

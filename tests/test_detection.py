@@ -44,6 +44,12 @@ def run_in_thread(main: Coroutine[Any, Any, Any]) -> Any:
     return results[0]
 
 
+def run_on_uvloop(main: Coroutine[Any, Any, Any]) -> Any:
+    uvloop = pytest.importorskip("uvloop")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
 RUNNERS = [
     pytest.param(asyncio.run, id="asyncio.run"),
     pytest.param(run_new_loop, id="run_until_complete"),
@@ -53,7 +59,9 @@ RUNNERS = [
         id="eager",
         marks=pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are 3.12's"),
     ),
+    pytest.param(run_on_uvloop, id="uvloop"),
 ]
+LOOPS = [pytest.param(asyncio.run, id="asyncio"), pytest.param(run_on_uvloop, id="uvloop")]
 
 
 # What must not be reported

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import time
 import weakref
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from types import FrameType
 from typing import Any
 
 from .detector import IDLE, Pulse
-from .stacks import RunOnce, read_run_once, sample_stack
+from .stacks import RUN_ONCE, RunOnce, read_run_once, sample_stack
 
 
 @dataclass(slots=True)
@@ -70,6 +71,11 @@ class ExactProbe:
         started_at = running.end_time - self._resolution if self._keeps_our_time else None
         pulse = Pulse(stretch=running.end_time, started_at=started_at, ended_at=ended_at)
         return pulse, running
+
+    def present_stretch(self) -> float | None:
+        """Runs on the loop: the stretch that calls this."""
+        running = read_run_once(sys._getframe())
+        return running.end_time if running is not None else None
 
     sample = staticmethod(sample_stack)
 
@@ -178,3 +184,9 @@ class ExactProbe:
 
 def _nothing() -> None:
     """Bring a polling loop back to its poll."""
+
+
+def shows_its_poll(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a loop runs asyncio's own `_run_once`, whose locals tell its polls."""
+    run_once = getattr(type(loop), "_run_once", None)
+    return getattr(run_once, "__code__", None) is RUN_ONCE

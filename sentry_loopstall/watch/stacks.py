@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio.base_events
 import asyncio.events
 import sys
+import threading
 from collections import deque
 from dataclasses import dataclass
 from types import CodeType, FrameType
@@ -61,7 +62,9 @@ def read_run_once(frame: FrameType | None) -> RunOnce | None:
     return found
 
 
-def sample_stack(frame: FrameType | None, stop: CodeType = RUN_ONCE) -> tuple[RawFrame, ...]:
+def sample_stack(
+    frame: FrameType | None, stop: CodeType | None = RUN_ONCE
+) -> tuple[RawFrame, ...]:
     """The frames above the event loop's own, innermost first; measured at 3 µs for 10 frames.
 
     The walk ends below the callback, at `stop` or at asyncio's `Handle._run`; that frame alone
@@ -71,12 +74,12 @@ def sample_stack(frame: FrameType | None, stop: CodeType = RUN_ONCE) -> tuple[Ra
     outer: deque[RawFrame] = deque(maxlen=KEPT_AT_EACH_END)
     while frame is not None:
         code = frame.f_code
-        if code is stop:
+        if code is RUN_ONCE:
             break
         # `dict.get` cannot be overridden by a namespace class of the application's.
         module = dict.get(frame.f_globals, "__name__")
         raw = (code, frame.f_lasti, module if type(module) is str else "")
-        if code is HANDLE_RUN:
+        if code is HANDLE_RUN or code is stop:
             if not inner:
                 inner.append(raw)
             break
@@ -89,8 +92,14 @@ def sample_stack(frame: FrameType | None, stop: CodeType = RUN_ONCE) -> tuple[Ra
 
 
 def running_loops() -> list[tuple[int, Any]]:
-    """(thread ident, event loop) of the asyncio loops that run already, in any thread."""
-    found = []
+    """(thread ident, event loop) of the loops that run already.
+
+    Those of asyncio in any thread; of those that hide their poll only the calling thread's.
+    """
+    found: list[tuple[int, Any]] = []
+    mine = asyncio._get_running_loop()
+    if mine is not None and not isinstance(mine, asyncio.BaseEventLoop):
+        found.append((threading.get_ident(), mine))
     frames = sys._current_frames()
     try:
         for thread_id, innermost in frames.items():

@@ -13,6 +13,7 @@ from ..recording import Gap, LoopThread, Recording
 from .detector import IDLE, LoopState, Pulse, Step, Stretch, Timing, step
 from .evidence import CollectorClock, ThrottleReader, scheduling_of, thread_cpu_clock
 from .others import ThreadLook, all_stacks
+from .ping_probe import PingProbe
 from .probes import ExactProbe
 from .recorder import Reading, Recorder
 from .stacks import RunOnce
@@ -22,6 +23,8 @@ from .waiters import look_at_waiters, overdue_since
 # released and asked for again six times, 5 ms each while the loop computes.
 FULL_READING_EVERY = 0.1
 FULL_READING_OF_BUSY_LOOP_EVERY = 1.0  # where the threshold leaves no time for more
+RESTS = 5.0  # seconds that a loop which cannot be trapped was idle; a stall of twice the
+# threshold is still seen then
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class WatchedRun:
     reading, and the last full one, of a healthy look.
     """
 
-    probe: ExactProbe
+    probe: ExactProbe | PingProbe
     where: LoopThread
     native_id: int | None
     instruments: Instruments
@@ -88,6 +91,8 @@ class WatchedRun:
         looked_at = self.state.looked_at
         decided = step(self.state, pulse, reading.at, timing)
         self.state, self.look_at = decided.state, decided.look_at
+        if self._rests(reading.at):
+            self.look_at = reading.at + timing.threshold
         if decided.ended is not None:
             self._end(decided.ended, reading, glance, stalled=decided.stalled)
         if decided.sample:
@@ -96,6 +101,11 @@ class WatchedRun:
         if glance.late >= timing.threshold / 2 and decided.ended is None:
             self._look_for_late_poll(pulse, running, reading, looked_at, glance, timing)
         self.before = self._fully(reading) if self._has_time(pulse, reading, timing) else reading
+
+    def _rests(self, now: float) -> bool:
+        """Whether a loop that cannot be trapped was idle for so long that half the looks do."""
+        since = self.state.idle_since
+        return isinstance(self.probe, PingProbe) and since is not None and now - since >= RESTS
 
     def _has_time(self, pulse: Pulse, reading: Reading, timing: Timing) -> bool:
         """Whether a full reading can be taken and the next look still come in time."""

@@ -7,12 +7,14 @@ or too long does no harm.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable
 from contextvars import Context
+from types import CodeType
 from typing import Any
 
 from ..log import log_once
@@ -20,8 +22,8 @@ from ..recording import Gap, LoopThread, Recording
 from .detector import LoopState, Timing
 from .evidence import CollectorClock, ThrottleReader, own_switches, thread_called
 from .others import OtherThreads, ThreadLook
-from .probes import ExactProbe
-from .stacks import read_run_once
+from .ping_probe import PingProbe
+from .probes import ExactProbe, shows_its_poll
 from .watched_run import Glance, Instruments, WatchedRun
 
 PARK_AFTER = 1.0  # seconds that every loop must have looked idle
@@ -75,11 +77,22 @@ class Watcher:
 
     # On a loop's thread
 
-    def attach(self, loop: Any, thread_id: int) -> WatchedRun:
-        """Watch a run of `loop` that starts now or runs already in the thread given."""
+    def attach(self, loop: Any, thread_id: int, base: CodeType | None = None) -> WatchedRun:
+        """Watch a run of `loop` that starts now or runs already in the thread given.
+
+        `base` is the code that calls into the loop, where it is known.
+        """
+        for other in list(self._runs.values()):
+            if other.probe.loop is loop:  # a run whose end nobody told us
+                other.probe.finished = True
         name, native_id = thread_called(thread_id)
+        probe: ExactProbe | PingProbe
+        if shows_its_poll(loop):
+            probe = ExactProbe(loop, thread_id)
+        else:
+            probe = PingProbe(loop, thread_id, native_id, base, self._now)
         run = WatchedRun(
-            probe=ExactProbe(loop, thread_id),
+            probe=probe,
             where=LoopThread(
                 loop_class=type(loop).__qualname__,
                 loop_package=type(loop).__module__.partition(".")[0],
@@ -107,12 +120,10 @@ class Watcher:
 
     def skip_present_stretch(self) -> None:
         """Never report the stretch of callbacks that the calling thread runs, if it does."""
-        running = read_run_once(sys._getframe())
-        if running is None or running.end_time is None:
-            return
+        loop = asyncio._get_running_loop()
         for run in list(self._runs.values()):
-            if run.probe.loop is running.loop:
-                run.skip = running.end_time
+            if loop is not None and run.probe.loop is loop:
+                run.skip = run.probe.present_stretch()
 
     def watched_loops(self) -> list[Any]:
         """The event loops that are watched now."""
