@@ -3,6 +3,7 @@
     sentry_sdk.init(dsn="...", integrations=[LoopStallIntegration()])
 """
 
+from .expected import expected_block, pause, resume
 from .integration import LoopStallIntegration
 from .stall import (
     Cause,
@@ -25,4 +26,7 @@ __all__ = [
     "Outcome",
     "Stall",
     "Waiters",
+    "expected_block",
+    "pause",
+    "resume",
 ]

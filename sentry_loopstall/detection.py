@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
+from .expected import forget_listener, is_paused, tell_of_resume
 from .log import log_once
 from .options import Options, enabled
 from .recording import Recording
@@ -43,6 +44,7 @@ class Detection:
     def install(self) -> None:
         """Hook the event loops to come, and watch those that run already."""
         self.hook.install()
+        tell_of_resume(self.options_changed)
         watched = self.watcher.watched_loops()
         for thread_id, loop in running_loops():
             if loop is not None and loop not in watched:
@@ -52,13 +54,14 @@ class Detection:
     def remove(self) -> None:
         """Leave the process as it was before `install`."""
         self.hook.remove()
+        forget_listener(self.options_changed)
         self.watcher.stop()
         self.reporter.stop()
         atexit.unregister(self._at_exit)
         self._exit_registered = False
 
     def options_changed(self) -> None:
-        """Somebody is about to listen: called while `init()` runs.
+        """Somebody is about to listen: called while `init()` or `resume()` runs.
 
         The stretch of callbacks that does so is never reported.
         """
@@ -67,7 +70,7 @@ class Detection:
 
     def _timing(self) -> Timing | None:
         options = self._audience()
-        if options is None or not enabled():
+        if options is None or is_paused() or not enabled():
             return None
         return Timing(options.threshold, options.hang_after, options.threads == "all")
 

@@ -12,6 +12,8 @@ from contextvars import Context
 from dataclasses import dataclass
 from types import CodeType
 
+from .expected import ExpectedTime
+
 RawFrame = tuple[CodeType, int, str]
 """Code object, offset of the last instruction (bytes), `__name__` of the module."""
 
@@ -44,7 +46,8 @@ class Sample:
     """One look at a late loop: its stack, innermost frame first, and whose it was.
 
     `at` is monotonic seconds, `on_cpu` the loop thread's CPU clock (seconds, cumulative) or
-    None, `late` how many seconds after it was due the watcher got to look.
+    None, `late` how many seconds after it was due the watcher got to look. `expected` is the
+    reason of the `expected_block` it lies in.
     """
 
     at: float
@@ -53,6 +56,7 @@ class Sample:
     context: Context | None
     on_cpu: float | None
     late: float
+    expected: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,7 @@ class Waiting:
 class Recording:
     """One stall as the watcher saw it; times are monotonic seconds unless said otherwise.
 
-    `late_poll`: the loop did not run callbacks, its poll came back late. `callbacks` is how many
+    `expected` are the `expected_block`s entered and left within it. `late_poll`: the loop did not run callbacks, its poll came back late. `callbacks` is how many
     the stretch ran, `queued` those that were still to run when it was first seen late.
     """
 
@@ -159,6 +163,7 @@ class Recording:
     measured: Measured = Measured()
     waiting: Waiting = Waiting()
     threads: tuple[ThreadStack, ...] = ()
+    expected: tuple[ExpectedTime, ...] = ()
 
     @property
     def duration(self) -> float:

@@ -16,3 +16,7 @@ def spin(seconds: float) -> float:
 
 def nap(seconds: float) -> None:
     time.sleep(seconds)
+
+
+def doze(seconds: float) -> None:
+    time.sleep(seconds)

@@ -34,7 +34,8 @@ class Blamed:
 
     `frames` has the outermost first; `index` is the culprit's place in it, None where the
     callback itself is to blame because no frame is. `importing` is the place of the outermost
-    import, None outside of imports. `on_cpu` is the loop thread's CPU seconds of that time.
+    import, None outside of imports. `on_cpu` is the loop thread's CPU seconds of that time,
+    `at` its begin (monotonic seconds).
     """
 
     sample: Sample
@@ -44,6 +45,7 @@ class Blamed:
     index: int | None
     importing: int | None = None
     on_cpu: float | None = None
+    at: float = 0.0
 
     @property
     def frame(self) -> CodeFrame | None:
@@ -90,11 +92,12 @@ def blame(recording: Recording, rules: InAppRules) -> tuple[Blamed, ...]:
     classified = cache(partial(classify, rules=rules))
     blamed = []
     clock: float | None = None
-    for sample, seconds in weigh(recording):
+    begins = [begin for _, begin, _ in _spans(recording)]
+    for (sample, seconds), begin in zip(weigh(recording), begins, strict=True):
         on_cpu = None if clock is None or sample.on_cpu is None else sample.on_cpu - clock
         clock = sample.on_cpu
         one = blame_frames(sample, seconds, classified)
-        blamed.append(replace(one, on_cpu=on_cpu))
+        blamed.append(replace(one, on_cpu=on_cpu, at=begin))
     return tuple(blamed)
 
 
@@ -116,6 +119,13 @@ def weigh(recording: Recording) -> list[tuple[Sample, float]]:
     The first one stands for all before it, the last one for the rest. What the watcher could not
     see because it came late belongs to the sample after: that call kept it from looking.
     """
+    return [
+        (sample, _not_expected(sample, begin, end, recording))
+        for sample, begin, end in _spans(recording)
+    ]
+
+
+def _spans(recording: Recording) -> list[tuple[Sample, float, float]]:
     samples = recording.samples
     ends = [
         _between(before.at, after.at - after.late if after.late >= LATE else None, after.at)
@@ -123,10 +133,26 @@ def weigh(recording: Recording) -> list[tuple[Sample, float]]:
     ]
     ends = [min(max(end, recording.started_at), recording.ended_at) for end in ends]
     begins = [recording.started_at, *ends]
-    return [
-        (sample, end - begin)
-        for sample, begin, end in zip(samples, begins, [*ends, recording.ended_at], strict=True)
-    ]
+    return list(zip(samples, begins, [*ends, recording.ended_at], strict=True))
+
+
+def _not_expected(sample: Sample, begin: float, end: float, recording: Recording) -> float:
+    """What is left of a span when the time inside `expected_block`s is taken out."""
+    times = sorted((block.entered_at, block.left_at) for block in recording.expected)
+    for entered_at, left_at in times:
+        if entered_at <= sample.at <= left_at:
+            break
+    else:
+        # Known from its stack alone: entered before the stretch, or not left yet.
+        if sample.expected is not None:
+            return 0.0
+    left, reached = end - begin, begin
+    for entered_at, left_at in times:
+        inside = min(left_at, end) - max(entered_at, reached)
+        if inside > 0:
+            left -= inside
+            reached = max(reached, left_at)
+    return max(0.0, left)
 
 
 def _between(before: float, due: float | None, after: float) -> float:
@@ -252,28 +278,26 @@ def _expression_key(one: Blamed) -> object:
     return None if one.frame is None else (one.frame.code, one.frame.position)
 
 
-def timeline(blamed: tuple[Blamed, ...], started_at: float, most: int) -> list[Run]:
+def timeline(blamed: tuple[Blamed, ...], most: int) -> list[Run]:
     """Runs of equal samples in the order of time; the coarser, the more there would be."""
-    finest = _runs(blamed, started_at, lambda one: (one.key, _expression_key(one)))
+    finest = _runs(blamed, lambda one: (one.key, _expression_key(one)))
     if len(finest) <= most:
         return finest
-    by_function = _runs(blamed, started_at, lambda one: one.key)
+    by_function = _runs(blamed, lambda one: one.key)
     longest = sorted(by_function, key=lambda run: -run.seconds)[:most]
     return sorted(longest, key=lambda run: run.at)
 
 
-def _runs(
-    blamed: tuple[Blamed, ...], started_at: float, same: Callable[[Blamed], object]
-) -> list[Run]:
+def _runs(blamed: tuple[Blamed, ...], same: Callable[[Blamed], object]) -> list[Run]:
     runs: list[Run] = []
-    at = started_at
     for one in blamed:
+        if one.seconds <= 0 and runs:
+            continue
         if runs and same(runs[-1].blamed) == same(one):
             last = runs[-1]
             runs[-1] = Run(last.at, last.seconds + one.seconds, last.blamed)
         else:
-            runs.append(Run(at, one.seconds, one))
-        at += one.seconds
+            runs.append(Run(one.at, one.seconds, one))
     return runs
 
 

@@ -56,13 +56,19 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """All there is to say about one stall; `findings` has one entry per event."""
+    """All there is to say about one stall; `findings` has one entry per event.
+
+    `seconds` is its time without that in `expected_block`s; if less than the threshold is left,
+    `expected` has the reason that was given.
+    """
 
     recording: Recording
     threshold: float
     findings: tuple[Finding, ...]
     culprits: tuple[Culprit, ...]
     timeline: tuple[Run, ...]
+    seconds: float
+    expected: str | None = None
     kinds: tuple[Kind, ...] = ()
 
     def stall(
@@ -90,7 +96,7 @@ class Diagnosis:
             coroutine=callback.coroutine,
             callback=callback.called,
             transaction=transaction,
-            expected=None,
+            expected=self.expected,
             waiters=Waiters(waiters.callbacks, waiters.timers, waiters.io, waiting),
             evidence=Evidence(
                 on_cpu=measured.on_cpu,
@@ -115,6 +121,35 @@ def diagnose(
     blamed = blame(recording, rules)
     if not blamed or any(one.in_debugger for one in blamed):
         return None
+    expected = expected_reason(recording, blamed, threshold)
+    if expected is None:
+        return _diagnose(recording, threshold, rules, expression, blamed)
+    # Told as it was, though not sent.
+    whole = blame(replace(recording, expected=(), samples=tuple(
+        replace(sample, expected=None) for sample in recording.samples
+    )), rules)
+    diagnosis = _diagnose(recording, threshold, rules, expression, whole)
+    return None if diagnosis is None else replace(diagnosis, expected=expected)
+
+
+def expected_reason(
+    recording: Recording, blamed: tuple[Blamed, ...], threshold: float
+) -> str | None:
+    """Why a stall was expected, None if enough of it was not."""
+    reasons = [block.reason for block in recording.expected]
+    reasons += [one.sample.expected for one in blamed if one.sample.expected is not None]
+    if not reasons or sum(one.seconds for one in blamed) >= threshold:
+        return None
+    return reasons[0]
+
+
+def _diagnose(
+    recording: Recording,
+    threshold: float,
+    rules: InAppRules,
+    expression: Expression,
+    blamed: tuple[Blamed, ...],
+) -> Diagnosis | None:
     many = no_single_callback(blamed, recording, threshold)
     signals = signals_of(recording, blamed, many_callbacks=many)
     cause = cause_of_stall(signals)
@@ -150,7 +185,7 @@ class _Story:
     def of_culprits(self) -> Diagnosis:
         """Somebody blocked the loop, each by a cause of their own."""
         suspects = suspects_of(self.blamed)
-        chosen = choose(self.blamed, suspects, self.recording.duration, self.threshold)
+        chosen = choose(self.blamed, suspects, self.total, self.threshold)
         findings, culprits = [], []
         for suspect in chosen:
             shown, culprit = self._culprit(suspect)
@@ -200,7 +235,8 @@ class _Story:
             threshold=self.threshold,
             findings=tuple(findings),
             culprits=tuple(sorted(culprits, key=lambda culprit: -culprit.seconds)),
-            timeline=tuple(timeline(self.blamed, self.recording.started_at, MAX_BREADCRUMBS)),
+            timeline=tuple(timeline(self.blamed, MAX_BREADCRUMBS)),
+            seconds=self.total,
         )
 
 

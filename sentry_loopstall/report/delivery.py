@@ -118,6 +118,7 @@ def _subject(
         age=recording.since_first_run,
         ongoing=recording.ongoing,
         ends_hang=ends_hang,
+        expected=diagnosis.expected is not None,
     )
 
 

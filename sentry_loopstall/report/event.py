@@ -49,7 +49,7 @@ class Suppressed:
 def title(diagnosis: Diagnosis, finding: Finding) -> str:
     """The sentence that triage reads: who, for how long, in what."""
     recording, culprit = diagnosis.recording, finding.culprit
-    duration = recording.duration
+    duration = diagnosis.seconds
     if culprit is None:
         return _title_of_nobody(diagnosis, finding)
     if finding.cause is Cause.MANY_CALLBACKS:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..expected import expected_within
 from ..recording import (
     Callback,
     Gap,
@@ -85,6 +86,7 @@ class Recorder:
         loop: Any,
         reading: Reading,
         late: float,
+        expected: str | None = None,
     ) -> None:
         """Keep one sample, with the callback it was in and a copy of that one's context."""
         number = running.number if running is not None else None
@@ -110,6 +112,7 @@ class Recorder:
                 context=context,
                 on_cpu=reading.on_cpu,
                 late=late,
+                expected=expected,
             )
         )
 
@@ -190,6 +193,9 @@ class Recorder:
             ),
             waiting=Waiting(waiting.callbacks, waiting.timers, io, waiting.ready),
             threads=self._threads,
+            expected=expected_within(
+                self._where.thread_id, stretch.started_at, stretch.ended_at
+            ),
         )
 
     def _ran_so_far(self) -> int | None:

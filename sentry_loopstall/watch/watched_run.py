@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from types import FrameType
 
 
+from ..expected import expected_on
 from ..recording import Gap, LoopThread, Recording
 from .detector import IDLE, LoopState, Pulse, Step, Stretch, Timing, step
 from .evidence import CollectorClock, ThrottleReader, scheduling_of, thread_cpu_clock
@@ -32,13 +33,15 @@ class Glance:
     """One waking of the watcher: every thread's innermost frame, and what it found beside.
 
     `late` is how many seconds after it was due it got to look, `gap` tells more where that was
-    long, `others` which threads were active since the look before.
+    long, `others` which threads were active since the look before. `on_since` is when detection
+    was turned on: what began before is not looked at.
     """
 
     frames: dict[int, FrameType]
     late: float
     gap: Gap | None
     others: list[ThreadLook]
+    on_since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,8 @@ class WatchedRun:
         frame = glance.frames.get(self.probe.thread_id)
         pulse, running = self.probe.look(frame)
         if self.skip is not None and pulse.stretch == self.skip:
+            pulse = IDLE
+        if pulse.started_at is not None and pulse.started_at < glance.on_since:
             pulse = IDLE
         reading = self._reading(polling=pulse.stretch is None)
         looked_at = self.state.looked_at
@@ -141,7 +146,8 @@ class WatchedRun:
         if decided.thin:
             recorder.thin()
         # The frames first: what comes after may release the GIL, and the function would go on.
-        recorder.add(self.probe.sample(frame), running, loop, reading, glance.late)
+        expected = expected_on(frame, self.probe.thread_id)
+        recorder.add(self.probe.sample(frame), running, loop, reading, glance.late, expected)
         recorder.add_others(self._others(glance))
         recorder.look_at_queue(look_at_waiters(loop, reading.at, recorder.waiting), running)
         threads_wanted = decided.trap or reading.at - decided.state.started_at >= timing.threshold

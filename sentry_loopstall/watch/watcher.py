@@ -69,6 +69,8 @@ class Watcher:
         self._park_after = PARK_AFTER
         self._others = OtherThreads()
         self._looked_at_others = 0.0
+        # None while detection is off.
+        self._on_since: float | None = 0.0
 
     def after_fork(self) -> None:
         """Runs in a forked child: its threads are gone, and the runs of the parent with them."""
@@ -190,12 +192,15 @@ class Watcher:
                 timing = self._timing()
                 if timing is None:
                     self._forget()
+                    self._on_since = None
                     wait = off_wait
                     off_wait = min(off_wait * 2, OFF_WAITS[1])
                     if self._now() - on_at >= END_AFTER and self._ends():
                         return
                 else:
                     off_wait, on_at = OFF_WAITS[0], self._now()
+                    if self._on_since is None:
+                        self._on_since = on_at
                     wait = self._look_at_all(timing, late, switches)
                     if not self._runs:
                         # A program that forks is warned of threads: leave none behind.
@@ -246,7 +251,7 @@ class Watcher:
                 if gap is not None or now - self._looked_at_others >= OTHERS_EVERY:
                     self._looked_at_others = now
                     others = self._others.look(frames, now)
-                glance = Glance(frames, late, gap, others)
+                glance = Glance(frames, late, gap, others, self._on_since or 0.0)
                 for run in runs:
                     if run.look_at <= now:
                         run.look(glance, timing)
