@@ -14,6 +14,8 @@ from .stall import Stall
 StallsSampler = Callable[[Stall], float | bool]
 OnStall = Callable[[Stall], None]
 
+MAX_SHOWN = 100  # characters of a bad value in its message
+
 
 class OptionKeywords(TypedDict, total=False):
     """The keyword arguments of `LoopStallIntegration`, for type checkers."""
@@ -65,21 +67,25 @@ class Options:
         chosen = {name: _CHECKS[name](name, value) for name, value in given.items()}
         for name in _FROM_ENVIRONMENT:
             if name not in chosen:
-                chosen.update(_from_environment(name, environment))
-        options = cls(**chosen)
-        if options.hang_after is not None and options.hang_after <= options.threshold:
-            if "hang_after" in chosen:
-                msg = (
-                    f"hang_after must be more than threshold ({options.threshold}) or None, "
-                    f"not {options.hang_after}"
-                )
-            else:
-                msg = (
-                    f"threshold must be less than hang_after (by default {options.hang_after}), "
-                    f"not {options.threshold}; give a larger hang_after, or hang_after=None"
-                )
-            raise ValueError(msg)
+                chosen.update(_from_environment(name, chosen, environment))
+        return _possible(cls(**chosen), hang_after_given="hang_after" in chosen)
+
+
+def _possible(options: Options, *, hang_after_given: bool) -> Options:
+    """The same options, unless two of them contradict each other."""
+    if options.hang_after is None or options.hang_after > options.threshold:
         return options
+    if hang_after_given:
+        msg = (
+            f"hang_after must be more than threshold ({options.threshold}) or None, "
+            f"not {options.hang_after}"
+        )
+    else:
+        msg = (
+            f"threshold must be less than hang_after (by default {options.hang_after}), "
+            f"not {options.threshold}; give a larger hang_after, or hang_after=None"
+        )
+    raise ValueError(msg)
 
 
 def enabled(environment: Mapping[str, str] = os.environ) -> bool:
@@ -88,29 +94,46 @@ def enabled(environment: Mapping[str, str] = os.environ) -> bool:
     return value not in ("0", "false", "no", "off", "f", "n")
 
 
-def _from_environment(name: str, environment: Mapping[str, str]) -> dict[str, Any]:
+def _from_environment(
+    name: str, chosen: Mapping[str, Any], environment: Mapping[str, str]
+) -> dict[str, Any]:
     variable = f"SENTRY_LOOPSTALL_{name.upper()}"
     text = environment.get(variable, "").strip()
     if not text:
         return {}
     try:
         value = _CHECKS[name](variable, float(text))
-        if name == "threshold":
-            Options.from_keywords({"threshold": value}, {})
+        _possible(Options(**{**chosen, name: value}), hang_after_given="hang_after" in chosen)
     except ValueError as error:
         logger.warning("%s=%r is not used, the default stays: %s", variable, text, error)
         return {}
     return {name: value}
 
 
+def _shown(value: object) -> str:
+    """A value in an error message: its `repr`, if it has a short one."""
+    try:
+        shown = repr(value)
+    except Exception:  # noqa: BLE001 - the message about the value matters more
+        return f"a {type(value).__name__}"
+    return shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]}…"
+
+
 def _number(name: str, value: Any, allowed: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        msg = f"{name} must be {allowed}, not {value!r}"
+        msg = f"{name} must be {allowed}, not {_shown(value)}"
         raise TypeError(msg)
-    if not math.isfinite(value):
-        msg = f"{name} must be {allowed}, not {value!r}"
+    if not _is_finite(value):
+        msg = f"{name} must be {allowed}, not {_shown(value)}"
         raise ValueError(msg)
     return float(value)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer larger than any float
+        return False
 
 
 def _seconds(least: float) -> Callable[[str, Any], float]:
@@ -119,7 +142,7 @@ def _seconds(least: float) -> Callable[[str, Any], float]:
     def check(name: str, value: Any) -> float:
         seconds = _number(name, value, allowed)
         if seconds < least:
-            msg = f"{name} must be {allowed}, not {value!r}"
+            msg = f"{name} must be {allowed}, not {_shown(value)}"
             raise ValueError(msg)
         return seconds
 
@@ -136,14 +159,14 @@ def _sample_rate(name: str, value: Any) -> float:
     allowed = "a number from 0.0 to 1.0"
     rate = _number(name, value, allowed)
     if not 0.0 <= rate <= 1.0:
-        msg = f"{name} must be {allowed}, not {value!r}"
+        msg = f"{name} must be {allowed}, not {_shown(value)}"
         raise ValueError(msg)
     return rate
 
 
 def _callable(name: str, value: Any) -> Any:
     if value is not None and not callable(value):
-        msg = f"{name} must be a callable that takes a Stall, or None, not {value!r}"
+        msg = f"{name} must be a callable that takes a Stall, or None, not {_shown(value)}"
         raise TypeError(msg)
     return value
 
@@ -151,10 +174,10 @@ def _callable(name: str, value: Any) -> Any:
 def _max_events_per_hour(name: str, value: Any) -> int:
     allowed = "an integer of at least 1"
     if isinstance(value, bool) or not isinstance(value, int):
-        msg = f"{name} must be {allowed}, not {value!r}"
+        msg = f"{name} must be {allowed}, not {_shown(value)}"
         raise TypeError(msg)
     if value < 1:
-        msg = f"{name} must be {allowed}, not {value!r}"
+        msg = f"{name} must be {allowed}, not {_shown(value)}"
         raise ValueError(msg)
     return value
 
@@ -162,14 +185,14 @@ def _max_events_per_hour(name: str, value: Any) -> int:
 def _culprit_backoff(name: str, value: Any) -> tuple[float, float]:
     allowed = "a pair of seconds (first, largest) with 0 <= first <= largest"
     if not isinstance(value, (tuple, list)):
-        msg = f"{name} must be {allowed}, not {value!r}"
+        msg = f"{name} must be {allowed}, not {_shown(value)}"
         raise TypeError(msg)
     if len(value) != 2:  # noqa: PLR2004 - a pair
-        msg = f"{name} must be {allowed}, not {value!r}"
+        msg = f"{name} must be {allowed}, not {_shown(value)}"
         raise ValueError(msg)
     first, largest = (_number(name, part, allowed) for part in value)
     if not 0 <= first <= largest:
-        msg = f"{name} must be {allowed}, not {value!r}"
+        msg = f"{name} must be {allowed}, not {_shown(value)}"
         raise ValueError(msg)
     return first, largest
 
@@ -177,11 +200,11 @@ def _culprit_backoff(name: str, value: Any) -> tuple[float, float]:
 def _ignore(name: str, value: Any) -> tuple[str, ...]:
     allowed = 'a sequence of patterns such as ("reports.*", "cause:cpu_starved")'
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
-        msg = f"{name} must be {allowed}, not {value!r}"
+        msg = f"{name} must be {allowed}, not {_shown(value)}"
         raise TypeError(msg)
     for pattern in value:
         if not isinstance(pattern, str):
-            msg = f"{name} must be {allowed}; {pattern!r} is not a string"
+            msg = f"{name} must be {allowed}; {_shown(pattern)} is not a string"
             raise TypeError(msg)
     return tuple(value)
 
@@ -189,10 +212,10 @@ def _ignore(name: str, value: Any) -> tuple[str, ...]:
 def _threads(name: str, value: Any) -> str:
     allowed = '"culprit" or "all"'
     if not isinstance(value, str):
-        msg = f"{name} must be {allowed}, not {value!r}"
+        msg = f"{name} must be {allowed}, not {_shown(value)}"
         raise TypeError(msg)
     if value not in ("culprit", "all"):
-        msg = f"{name} must be {allowed}, not {value!r}"
+        msg = f"{name} must be {allowed}, not {_shown(value)}"
         raise ValueError(msg)
     return value
 

@@ -127,6 +127,8 @@ def weigh(recording: Recording) -> list[tuple[Sample, float]]:
 
 def _spans(recording: Recording) -> list[tuple[Sample, float, float]]:
     samples = recording.samples
+    if not samples:
+        return []
     ends = [
         _between(before.at, after.at - after.late if after.late >= LATE else None, after.at)
         for before, after in itertools.pairwise(samples)
@@ -168,10 +170,10 @@ def without_machinery_below(frames: tuple[CodeFrame, ...]) -> tuple[CodeFrame, .
 
 
 def outermost_import(frames: tuple[CodeFrame, ...]) -> int | None:
-    """The place of the import system's outermost frame, if something in-app imports."""
+    """The place of the import system's outermost frame, if somebody's code imports."""
     for place, frame in enumerate(frames):
         if frame.code.co_filename == IMPORT_MACHINERY:
-            return place if any(outer.in_app for outer in frames[:place]) else None
+            return place if any(not outer.machinery for outer in frames[:place]) else None
     return None
 
 
@@ -226,9 +228,9 @@ def choose(
     Everybody with `threshold` seconds of their own time, if together they have at least half of
     the stall; else the one caller that has.
     """
-    large = [suspect for suspect in suspects if suspect.seconds >= threshold][:MAX_CULPRITS]
+    large = [suspect for suspect in suspects if suspect.seconds >= threshold]
     if large and sum(suspect.seconds for suspect in large) >= duration / 2:
-        return large
+        return large[:MAX_CULPRITS]
     caller = deepest_common_caller(blamed, duration)
     return [caller] if caller is not None else suspects[:1]
 

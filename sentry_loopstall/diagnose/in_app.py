@@ -89,6 +89,8 @@ def classify(raw: RawFrame, rules: InAppRules) -> CodeFrame:
 
 def _is_in_app(filename: str, module: str, rules: InAppRules) -> bool:
     if filename.startswith("<") and not filename.startswith("<frozen "):
+        if module.startswith("namedtuple_"):  # `collections` names its namespace so
+            return False
         # Generated code belongs to the module whose namespace it runs in.
         filename = getattr(sys.modules.get(module), "__file__", None) or filename
     installed = _INSTALLED.search(filename) is not None

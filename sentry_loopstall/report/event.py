@@ -218,13 +218,13 @@ def short_filename(module: str, filename: str) -> str:
     package = module.partition(".")[0]
     if package == module or not module:
         return os.path.basename(filename)
+    named = module.replace(".", os.sep)
+    for tail in (f"{named}.py", f"{named}{os.sep}__init__.py"):
+        if filename.endswith(os.sep + tail):
+            return tail
     top = getattr(sys.modules.get(package), "__file__", None)
-    if top is None:
-        # A namespace package has no file; its name is in the path all the same.
-        before, found, after = filename.rpartition(f"{os.sep}{package}{os.sep}")
-        return f"{package}{os.sep}{after}" if found and before else filename
-    folder = os.path.dirname(os.path.dirname(top))
-    return filename.removeprefix(folder).lstrip(os.sep)
+    folder = os.path.dirname(os.path.dirname(top)) if top is not None else ""
+    return filename.removeprefix(folder).lstrip(os.sep) if folder else filename
 
 
 def location(culprit: Culprit) -> str | None:
@@ -232,7 +232,11 @@ def location(culprit: Culprit) -> str | None:
     if culprit.filename is None:
         return None
     shown = short_filename(culprit.module, culprit.filename)
-    return f"{shown[-MAX_NAME:]}:{culprit.lineno}"
+    return _at_line(shown[-MAX_NAME:], culprit.lineno)
+
+
+def _at_line(filename: str, lineno: int | None) -> str:
+    return filename if lineno is None else f"{filename}:{lineno}"
 
 
 def breakdown(diagnosis: Diagnosis) -> str:
@@ -251,7 +255,7 @@ def _share_of(culprit: Culprit, count: int | None) -> str:
     if culprit.call:
         text += f" › {culprit.call}"
     if culprit.filename is not None:
-        text += f" ({os.path.basename(culprit.filename)}:{culprit.lineno})"
+        text += f" ({_at_line(os.path.basename(culprit.filename), culprit.lineno)})"
     return text
 
 
@@ -261,7 +265,7 @@ def story(run: Run, started_at: float, presentation: Presentation) -> str:
     text = f"+{run.at - started_at:.2f} s {run.blamed.key[1]}"
     if frame is None:
         return text
-    text += f" ({os.path.basename(frame.code.co_filename)}:{frame.lineno})"
+    text += f" ({_at_line(os.path.basename(frame.code.co_filename), frame.lineno)})"
     call = presentation.call(frame)
     return f"{text} in {call}" if call else text
 

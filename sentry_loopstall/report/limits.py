@@ -57,11 +57,20 @@ class Permit:
 class Known:
     """What is remembered of a culprit; times are seconds on the monotonic clock."""
 
+    had_event: bool = False
     interval: float = 0.0
     silent_until: float | None = None
     seen_at: float | None = None
     suppressed_events: int = 0
     suppressed_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Hang:
+    """What became of a stall's report while it lasted: any event arrived, or why one did not."""
+
+    arrived: bool = False
+    refused: Outcome | None = None
 
 
 class Limits:
@@ -71,7 +80,7 @@ class Limits:
         self._now = now
         self._known: OrderedDict[Key, Known] = OrderedDict()
         self._sent_at: deque[float] = deque()
-        self._hangs: OrderedDict[str, bool] = OrderedDict()
+        self._hangs: OrderedDict[str, Hang] = OrderedDict()
 
     def judge(
         self,
@@ -91,7 +100,10 @@ class Limits:
         verdict = self._verdict(subject, options, known, now, ask, healthy)
         known.seen_at = now
         if subject.ongoing:
-            self._remember_hang(subject.stall_id, permitted=isinstance(verdict, Permit))
+            # It is counted when it ends.
+            hang = self._hang(subject)
+            if not isinstance(verdict, Permit):
+                hang.refused = verdict
         elif not isinstance(verdict, Permit):
             self._hold_back(known, subject)
         return verdict
@@ -105,17 +117,11 @@ class Limits:
         ask: Callable[[], float | bool] | None,
         healthy: Callable[[], bool],
     ) -> Permit | Outcome:
-        if subject.expected:
-            return Outcome.EXPECTED
-        if subject.cause is Cause.PROCESS_SUSPENDED:
-            return Outcome.SUSPENDED
-        if _ignored(subject, options.ignore):
-            return Outcome.IGNORED
-        if subject.age < options.startup_grace:
-            return Outcome.STARTUP
+        refused = _refused_by_itself(subject, options)
+        if refused is not None:
+            return refused
         if subject.ends_hang:
-            permitted = self._hangs.pop(subject.stall_id, False)
-            return self._permit(subject, known, None) if permitted else Outcome.ALLOWANCE
+            return self._verdict_on_end_of_hang(subject, options, known, now)
         if ask is None and subject.chance >= options.sample_rate:
             return Outcome.SAMPLED
         silent = known.silent_until is not None and now < known.silent_until
@@ -125,6 +131,22 @@ class Limits:
             return Outcome.SAMPLED
         if not healthy():
             return Outcome.UNHEALTHY
+        return self._reserved(subject, options, known, now)
+
+    def _verdict_on_end_of_hang(
+        self, subject: Subject, options: Options, known: Known, now: float
+    ) -> Permit | Outcome:
+        """Told if the hang was; one of the two uses the allowance."""
+        hang = self._hang(subject)
+        if hang.arrived:
+            return self._permit(subject, known, None)
+        if hang.refused is not None:
+            return hang.refused
+        return self._reserved(subject, options, known, now)
+
+    def _reserved(
+        self, subject: Subject, options: Options, known: Known, now: float
+    ) -> Permit | Outcome:
         if not self._allowed(known, options.max_events_per_hour, now):
             return Outcome.ALLOWANCE
         self._sent_at.append(now)
@@ -139,7 +161,10 @@ class Limits:
         known = self._remember(permit.subject.key)
         if outcome is not Outcome.SENT and permit.reserved_at is not None:
             self._sent_at.remove(permit.reserved_at)
+        if permit.subject.ongoing and outcome is Outcome.SENT:
+            self._hang(permit.subject).arrived = True
         if outcome is Outcome.SENT:
+            known.had_event = True
             known.suppressed_events -= permit.suppressed_events
             known.suppressed_seconds = max(
                 0.0, known.suppressed_seconds - permit.suppressed_seconds
@@ -162,10 +187,12 @@ class Limits:
             self._known.popitem(last=False)
         return known
 
-    def _remember_hang(self, stall_id: str, *, permitted: bool) -> None:
-        self._hangs[stall_id] = permitted
+    def _hang(self, subject: Subject) -> Hang:
+        hang = self._hangs.pop(subject.stall_id, None) or Hang()
+        self._hangs[subject.stall_id] = hang
         if len(self._hangs) > MAX_HANGS:
             self._hangs.popitem(last=False)
+        return hang
 
     @staticmethod
     def _start_again(known: Known, now: float) -> None:
@@ -177,7 +204,7 @@ class Limits:
     def _allowed(self, known: Known, most: int, now: float) -> bool:
         while self._sent_at and self._sent_at[0] <= now - HOUR:
             self._sent_at.popleft()
-        kept = 0 if known.interval == 0.0 else int(most * KEPT_FOR_NEW)
+        kept = int(most * KEPT_FOR_NEW) if known.had_event else 0
         return len(self._sent_at) < most - kept
 
     @staticmethod
@@ -186,6 +213,22 @@ class Limits:
         known.suppressed_seconds += subject.seconds
 
 
+def _refused_by_itself(subject: Subject, options: Options) -> Outcome | None:
+    if subject.expected:
+        return Outcome.EXPECTED
+    if subject.cause is Cause.PROCESS_SUSPENDED:
+        return Outcome.SUSPENDED
+    if _ignored(subject, options.ignore):
+        return Outcome.IGNORED
+    if subject.age < options.startup_grace:
+        return Outcome.STARTUP
+    return None
+
+
 def _ignored(subject: Subject, patterns: tuple[str, ...]) -> bool:
-    names = (subject.name, f"cause:{subject.cause}")
-    return any(fnmatchcase(name, pattern) for pattern in patterns for name in names if name)
+    """A pattern is for causes only if it says so."""
+    cause = f"cause:{subject.cause}"
+    return any(
+        fnmatchcase(cause if pattern.startswith("cause:") else subject.name, pattern)
+        for pattern in patterns
+    )

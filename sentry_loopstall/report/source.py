@@ -44,15 +44,16 @@ def window(filename: str, module: str, lineno: int) -> Window | None:
 
 def expression(frame: CodeFrame) -> str | None:
     """The source text of what a frame evaluates, on one line, at most 120 characters."""
-    text = _expression(frame.code.co_filename, frame.module, *frame.position)
-    if text is None:
+    evaluated = _expression(frame.code.co_filename, frame.module, frame.position)
+    text = " ".join((evaluated or "").split())
+    if not text:
         return None
     return text if len(text) <= MAX_EXPRESSION else text[: MAX_EXPRESSION - 1] + "…"
 
 
 def called_name(frame: CodeFrame) -> str | None:
     """Only the name of what a frame calls, for clients that want no source in their events."""
-    text = _expression(frame.code.co_filename, frame.module, *frame.position)
+    text = _expression(frame.code.co_filename, frame.module, frame.position)
     if text is None:
         return None
     try:
@@ -75,13 +76,9 @@ def called_name(frame: CodeFrame) -> str | None:
 
 @lru_cache(maxsize=256)
 def _expression(
-    filename: str,
-    module: str,
-    first: int | None,
-    last: int | None,
-    start: int | None,
-    end: int | None,
+    filename: str, module: str, position: tuple[int | None, int | None, int | None, int | None]
 ) -> str | None:
+    first, last, start, end = position
     if first is None or last is None or start is None or end is None:
         return None
     lines = _lines(filename, module)
@@ -91,14 +88,13 @@ def _expression(
     encoded = [line.encode() for line in lines[first - 1 : last]]
     encoded[-1] = encoded[-1][:end]
     encoded[0] = encoded[0][start:]
-    text = b"\n".join(encoded).decode(errors="replace")
-    return " ".join(text.split()) or None
+    return b"\n".join(encoded).decode(errors="replace")
 
 
 def _lines(filename: str, module: str) -> list[str]:
     try:
         with tokenize.open(filename) as file:
-            return file.read().split("\n")
+            return _split(file.read())
     except (OSError, SyntaxError, UnicodeDecodeError, ValueError):
         pass
     # In a zip, or wherever else the module's own loader finds it; not for generated code, which
@@ -111,4 +107,10 @@ def _lines(filename: str, module: str) -> list[str]:
         source = loader.get_source(module) if loader is not None else None
     except Exception:  # noqa: BLE001 - a foreign loader may raise anything
         return []
-    return (source or "").split("\n")
+    return _split(source or "")
+
+
+def _split(text: str) -> list[str]:
+    """Lines as Python counts them; `str.splitlines` knows more ends of a line."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return lines if lines[-1] else lines[:-1]

@@ -48,6 +48,7 @@ class LoopState:
     late: bool = False
     hang_told: bool = False
     samples: int = 0
+    sampled_at: float = 0.0
     interval: float = SAMPLE_INTERVAL
     idle_since: float | None = None
 
@@ -89,27 +90,30 @@ def step(state: LoopState, pulse: Pulse, now: float, timing: Timing) -> Step:
         idle = LoopState(looked_at=now, idle_since=since)
         return Step(idle, look_at=now + half, ended=ended, stalled=stalled)
     if ended is not None or pulse.stretch != state.stretch:
-        state = LoopState(
-            stretch=pulse.stretch, started_at=_started_at(state, pulse, now), looked_at=now
-        )
+        started_at = _started_at(state, pulse, now, ended)
+        state = LoopState(stretch=pulse.stretch, started_at=started_at, looked_at=now)
     late_at = state.started_at + half
     if now < late_at:
         state = replace(state, looked_at=now, idle_since=None)
         return Step(state, look_at=late_at, ended=ended, stalled=stalled)
-    thin = state.samples >= MAX_SAMPLES
     hang_at = None
     if timing.hang_after is not None and not state.hang_told:
         hang_at = state.started_at + timing.hang_after
     hang = hang_at is not None and now >= hang_at
+    # Half an interval is near enough: a look may come a little early for its sample.
+    sample = not state.late or hang or now - state.sampled_at >= state.interval / 2
+    thin = sample and state.samples >= MAX_SAMPLES
     running = replace(
         state,
         looked_at=now,
         late=True,
         hang_told=state.hang_told or hang,
-        samples=(state.samples // 2 if thin else state.samples) + 1,
+        samples=(state.samples // 2 if thin else state.samples) + sample,
+        sampled_at=now if sample else state.sampled_at,
         interval=state.interval * 2 if thin else state.interval,
     )
-    look_at = now + running.interval
+    # However rarely a long stall is sampled, the next one must be seen when it is late.
+    look_at = now + min(running.interval, max(half, SAMPLE_INTERVAL))
     if hang_at is not None and not hang:
         look_at = min(look_at, hang_at)
     return Step(
@@ -118,7 +122,7 @@ def step(state: LoopState, pulse: Pulse, now: float, timing: Timing) -> Step:
         ended=ended,
         stalled=stalled,
         trap=not state.late,
-        sample=True,
+        sample=sample,
         thin=thin,
         hang=hang,
     )
@@ -135,9 +139,10 @@ def _ended(state: LoopState, pulse: Pulse) -> Stretch | None:
     return None
 
 
-def _started_at(state: LoopState, pulse: Pulse, now: float) -> float:
+def _started_at(state: LoopState, pulse: Pulse, now: float, ended: Stretch | None) -> float:
     if pulse.started_at is not None:
         return min(pulse.started_at, now)
     if state.looked_at is None:
         return now
-    return (state.looked_at + now) / 2
+    since = state.looked_at if ended is None else max(state.looked_at, ended.ended_at)
+    return (min(since, now) + now) / 2

@@ -102,6 +102,7 @@ class WatchedRun:
             self._end(decided.ended, reading, glance, stalled=decided.stalled)
         if decided.sample:
             self._sample(frame, running, reading, decided, glance, timing)
+        if decided.state.late:
             return
         if glance.late >= timing.threshold / 2 and decided.ended is None:
             self._look_for_late_poll(pulse, running, reading, looked_at, glance, timing)
