@@ -1,0 +1,1 @@
+"""The shop's business code, with the mistakes people make next to their cures."""
