@@ -1,6 +1,6 @@
 """Every cause produced for real, ten times in a row, while another process burns a core.
 
-    python -m benchmarks.causes [TIMES]
+python -m benchmarks.causes [TIMES]
 """
 
 from __future__ import annotations

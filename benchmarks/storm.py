@@ -60,12 +60,12 @@ def take_orders() -> None:
 
 def main() -> None:
     """Print the table."""
-    print(f"sleep(0) storm, {ROUNDS} turns of {ITERATIONS} iterations each, "
-          f"Python {sys.version.split()[0]}")
+    print(
+        f"sleep(0) storm, {ROUNDS} turns of {ITERATIONS} iterations each, "
+        f"Python {sys.version.split()[0]}"
+    )
     print(f"{'':20}{'µs/iteration':>14}{'ratio':>8}   quartiles")
-    for outcome in take_turns(
-        "benchmarks.storm", SUBJECTS, rounds=ROUNDS, iterations=ITERATIONS
-    ):
+    for outcome in take_turns("benchmarks.storm", SUBJECTS, rounds=ROUNDS, iterations=ITERATIONS):
         print(
             f"{outcome.subject:20}{outcome.microseconds:14.3f}{outcome.ratio:8.3f}"
             f"   {outcome.low:.3f}–{outcome.high:.3f}"

@@ -89,8 +89,7 @@ def take_turns(
     outcomes = []
     for subject in subjects:
         ratios = sorted(
-            mine / first
-            for mine, first in zip(taken[subject], taken[subjects[0]], strict=True)
+            mine / first for mine, first in zip(taken[subject], taken[subjects[0]], strict=True)
         )
         outcomes.append(
             Outcome(

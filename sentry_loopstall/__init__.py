@@ -1,6 +1,6 @@
 """Tells which line of your code blocked the asyncio event loop in production.
 
-    sentry_sdk.init(dsn="...", integrations=[LoopStallIntegration()])
+sentry_sdk.init(dsn="...", integrations=[LoopStallIntegration()])
 """
 
 from .expected import expected_block, pause, resume

@@ -44,7 +44,7 @@ class Detection:
     def install(self) -> None:
         """Hook the event loops to come, and watch those that run already."""
         self.hook.install()
-        tell_of_resume(self.options_changed)
+        tell_of_resume(self._resumed)
         watched = self.watcher.watched_loops()
         for thread_id, loop in running_loops():
             if loop is not None and loop not in watched:
@@ -54,19 +54,23 @@ class Detection:
     def remove(self) -> None:
         """Leave the process as it was before `install`."""
         self.hook.remove()
-        forget_listener(self.options_changed)
+        forget_listener(self._resumed)
         self.watcher.stop()
         self.reporter.stop()
         atexit.unregister(self._at_exit)
         self._exit_registered = False
 
     def options_changed(self) -> None:
-        """Somebody is about to listen: called while `init()` or `resume()` runs.
+        """Somebody is about to listen: called while `init()` runs.
 
         The stretch of callbacks that does so is never reported.
         """
         self.watcher.skip_present_stretch()
         self.watcher.start(expecting=True)
+
+    def _resumed(self) -> None:
+        self.watcher.skip_what_runs()
+        self.options_changed()
 
     def _timing(self) -> Timing | None:
         options = self._audience()
@@ -88,9 +92,7 @@ class Detection:
         except Exception:  # noqa: BLE001 - never into the application
             log_once("detach", "sentry_loopstall cannot leave an event loop", exc_info=True)
 
-    def _attach(
-        self, loop: Any, thread_id: int, base: CodeType | None = None
-    ) -> WatchedRun:
+    def _attach(self, loop: Any, thread_id: int, base: CodeType | None = None) -> WatchedRun:
         if not self._exit_registered:
             # Only now: registered earlier it would run after the SDK has closed.
             self._exit_registered = True

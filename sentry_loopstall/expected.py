@@ -134,7 +134,8 @@ def _user_frame(frame: FrameType | None) -> FrameType | None:
 def expected_on(frame: FrameType | None, thread_id: int) -> str | None:
     """Runs on the watcher thread: the reason if a frame of this stack is inside a block."""
     entered = {
-        block.frame_id: block.reason for block in list(_open.values())
+        block.frame_id: block.reason
+        for block in list(_open.values())
         if block.thread_id == thread_id
     }
     if not entered:

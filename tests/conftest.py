@@ -127,7 +127,9 @@ def _nothing_left_behind() -> Iterator[None]:
 
 def our_threads() -> list[str]:
     return [
-        thread.name for thread in threading.enumerate() if thread.name.startswith("sentry-loopstall")
+        thread.name
+        for thread in threading.enumerate()
+        if thread.name.startswith("sentry-loopstall")
     ]
 
 
@@ -138,7 +140,7 @@ def forget_client() -> None:
     sentry_sdk.get_isolation_scope().clear()
     sentry_sdk.get_current_scope().clear()
     for known in ("_processed_integrations", "_installed_integrations"):
-        getattr(sentry_sdk.integrations, known).discard("loop_stall")
+        getattr(sentry_sdk.integrations, known).difference_update({"loop_stall", "asyncio"})
 
 
 @pytest.fixture

@@ -26,9 +26,7 @@ def _nothing_stays_open() -> Any:
 
 
 @pytest.mark.parametrize("run", LOOPS)
-def test_an_expected_block_is_counted_not_sent(
-    init: Init, captured: Captured, run: Runner
-) -> None:
+def test_an_expected_block_is_counted_not_sent(init: Init, captured: Captured, run: Runner) -> None:
     init()
 
     async def main() -> None:

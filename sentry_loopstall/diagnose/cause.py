@@ -229,8 +229,7 @@ def _moves(samples: tuple[Blamed, ...]) -> float | None:
     if pairs < 1:
         return None
     moved = sum(
-        before.sample.frames != after.sample.frames
-        for before, after in itertools.pairwise(samples)
+        before.sample.frames != after.sample.frames for before, after in itertools.pairwise(samples)
     )
     return moved / pairs
 

@@ -170,10 +170,16 @@ def without_machinery_below(frames: tuple[CodeFrame, ...]) -> tuple[CodeFrame, .
 
 
 def outermost_import(frames: tuple[CodeFrame, ...]) -> int | None:
-    """The place of the import system's outermost frame, if somebody's code imports."""
+    """The place of the import system's outermost frame.
+
+    None outside of imports, and where a library imports the application, as a server does: what
+    the application's own module does then is its own.
+    """
     for place, frame in enumerate(frames):
-        if frame.code.co_filename == IMPORT_MACHINERY:
-            return place if any(not outer.machinery for outer in frames[:place]) else None
+        if frame.code.co_filename == IMPORT_MACHINERY or frame.module == "importlib":
+            imported_by_app = any(outer.in_app for outer in frames[:place])
+            imported_by_library = not any(inner.in_app for inner in frames) and place > 0
+            return place if imported_by_app or imported_by_library else None
     return None
 
 

@@ -125,9 +125,14 @@ def diagnose(
     if expected is None:
         return _diagnose(recording, threshold, rules, expression, blamed)
     # Told as it was, though not sent.
-    whole = blame(replace(recording, expected=(), samples=tuple(
-        replace(sample, expected=None) for sample in recording.samples
-    )), rules)
+    whole = blame(
+        replace(
+            recording,
+            expected=(),
+            samples=tuple(replace(sample, expected=None) for sample in recording.samples),
+        ),
+        rules,
+    )
     diagnosis = _diagnose(recording, threshold, rules, expression, whole)
     return None if diagnosis is None else replace(diagnosis, expected=expected)
 

@@ -104,9 +104,7 @@ class Delivery:
             return Outcome.NO_CLIENT
 
 
-def _subject(
-    diagnosis: Diagnosis, finding: Finding, chance: float, *, ends_hang: bool
-) -> Subject:
+def _subject(diagnosis: Diagnosis, finding: Finding, chance: float, *, ends_hang: bool) -> Subject:
     recording, culprit = diagnosis.recording, finding.culprit
     return Subject(
         stall_id=recording.id,

@@ -165,7 +165,7 @@ class Limits:
             self._hang(permit.subject).arrived = True
         if outcome is Outcome.SENT:
             known.had_event = True
-            known.suppressed_events -= permit.suppressed_events
+            known.suppressed_events = max(0, known.suppressed_events - permit.suppressed_events)
             known.suppressed_seconds = max(
                 0.0, known.suppressed_seconds - permit.suppressed_seconds
             )

@@ -28,9 +28,7 @@ class LoopHook:
     `started(loop)` returns a token that is given back to `ended(token)`. Neither may raise.
     """
 
-    def __init__(
-        self, started: Callable[[Any], object], ended: Callable[[object], None]
-    ) -> None:
+    def __init__(self, started: Callable[[Any], object], ended: Callable[[object], None]) -> None:
         self._started = started
         self._ended = ended
         self._active = False

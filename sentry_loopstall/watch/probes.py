@@ -50,8 +50,8 @@ class ExactProbe:
         self._take_away: list[Callable[[], None]] = []
         self._resolution = float(getattr(loop, "_clock_resolution", 0.0))
         # A loop with a clock of its own (tests that fake time) still tells stretches apart.
-        self._keeps_our_time = (
-            type(loop).time is asyncio.BaseEventLoop.time and "time" not in vars(loop)
+        self._keeps_our_time = type(loop).time is asyncio.BaseEventLoop.time and "time" not in vars(
+            loop
         )
 
     @property
@@ -146,9 +146,7 @@ class ExactProbe:
         while self._take_away:
             self._take_away.pop()()
 
-    def _set_trap(
-        self, trap: Trap, before: Callable[[], None], after: Callable[[], None]
-    ) -> bool:
+    def _set_trap(self, trap: Trap, before: Callable[[], None], after: Callable[[], None]) -> bool:
         selector: Any = getattr(self._loop(), "_selector", None)
         if selector is None:
             return False

@@ -193,9 +193,7 @@ class Recorder:
             ),
             waiting=Waiting(waiting.callbacks, waiting.timers, io, waiting.ready),
             threads=self._threads,
-            expected=expected_within(
-                self._where.thread_id, stretch.started_at, stretch.ended_at
-            ),
+            expected=expected_within(self._where.thread_id, stretch.started_at, stretch.ended_at),
         )
 
     def _ran_so_far(self) -> int | None:

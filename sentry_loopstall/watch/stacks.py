@@ -62,9 +62,7 @@ def read_run_once(frame: FrameType | None) -> RunOnce | None:
     return found
 
 
-def sample_stack(
-    frame: FrameType | None, stop: CodeType | None = RUN_ONCE
-) -> tuple[RawFrame, ...]:
+def sample_stack(frame: FrameType | None, stop: CodeType | None = RUN_ONCE) -> tuple[RawFrame, ...]:
     """The frames above the event loop's own, innermost first; measured at 3 µs for 10 frames.
 
     The walk ends below the callback, at `stop` or at asyncio's `Handle._run`; that frame alone

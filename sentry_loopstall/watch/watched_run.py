@@ -34,7 +34,7 @@ class Glance:
 
     `late` is how many seconds after it was due it got to look, `gap` tells more where that was
     long, `others` which threads were active since the look before. `on_since` is when detection
-    was turned on: what began before is not looked at.
+    was resumed: what began before is not looked at.
     """
 
     frames: dict[int, FrameType]
@@ -102,6 +102,8 @@ class WatchedRun:
             self._end(decided.ended, reading, glance, stalled=decided.stalled)
         if decided.sample:
             self._sample(frame, running, reading, decided, glance, timing)
+        elif self.recorder is not None and glance.gap is not None:
+            self.recorder.add_gap(glance.gap)
         if decided.state.late:
             return
         if glance.late >= timing.threshold / 2 and decided.ended is None:
@@ -168,9 +170,7 @@ class WatchedRun:
             after = self._fully(reading)
             self.hand_over(recorder.recording(so_far, ongoing=True, after=after))
 
-    def _end(
-        self, stretch: Stretch, reading: Reading, glance: Glance, *, stalled: bool
-    ) -> None:
+    def _end(self, stretch: Stretch, reading: Reading, glance: Glance, *, stalled: bool) -> None:
         recorder, self.recorder = self.recorder, None
         io = self.probe.end_trap_events()
         self.probe.clear_end_trap()

@@ -29,7 +29,9 @@ from .watched_run import Glance, Instruments, WatchedRun
 PARK_AFTER = 1.0  # seconds that every loop must have looked idle
 LONGEST_PARK_AFTER = 60.0  # while parking does not pay
 SETTLE = 0.05  # seconds to wait until every loop sits in its wake trap
-OFF_WAITS = (0.01, 1.0)  # seconds between looks at the options while detection is off
+# Seconds between looks at the options while detection is off: more of them while `init()` runs.
+OFF_WAITS = (0.005, 1.0)
+OFF_WAIT_SHARE = 0.05  # of the time since somebody was about to listen
 END_AFTER = 60.0  # seconds that detection must have been off for the thread to end
 LINGER = 1.0  # seconds that it waits for another run after the last one
 MAX_FAILURES = 3
@@ -69,8 +71,8 @@ class Watcher:
         self._park_after = PARK_AFTER
         self._others = OtherThreads()
         self._looked_at_others = 0.0
-        # None while detection is off.
-        self._on_since: float | None = 0.0
+        self._expected_at = 0.0
+        self._on_since = 0.0
 
     def after_fork(self) -> None:
         """Runs in a forked child: its threads are gone, and the runs of the parent with them."""
@@ -127,6 +129,10 @@ class Watcher:
             if loop is not None and run.probe.loop is loop:
                 run.skip = run.probe.present_stretch()
 
+    def skip_what_runs(self) -> None:
+        """Never report what began before now, on any loop."""
+        self._on_since = self._now()
+
     def watched_loops(self) -> list[Any]:
         """The event loops that are watched now."""
         return [run.probe.loop for run in list(self._runs.values())]
@@ -140,7 +146,9 @@ class Watcher:
         """
         if not self._runs or self._failures >= MAX_FAILURES:
             return
-        if not expecting and self._timing() is None:
+        if expecting:
+            self._expected_at = self._now()
+        elif self._timing() is None:
             return
         with self._start_lock:
             if self._thread is None or not self._thread.is_alive():
@@ -181,7 +189,7 @@ class Watcher:
             self._step_lock.release()
 
     def _run(self) -> None:
-        off_wait, on_at = OFF_WAITS[0], self._now()
+        on_at = self._now()
         due, switches = self._now(), own_switches()
         while not self._stopping:
             late = max(0.0, self._now() - due)
@@ -192,15 +200,12 @@ class Watcher:
                 timing = self._timing()
                 if timing is None:
                     self._forget()
-                    self._on_since = None
-                    wait = off_wait
-                    off_wait = min(off_wait * 2, OFF_WAITS[1])
+                    expected_for = self._now() - self._expected_at
+                    wait = min(max(OFF_WAITS[0], expected_for * OFF_WAIT_SHARE), OFF_WAITS[1])
                     if self._now() - on_at >= END_AFTER and self._ends():
                         return
                 else:
-                    off_wait, on_at = OFF_WAITS[0], self._now()
-                    if self._on_since is None:
-                        self._on_since = on_at
+                    on_at = self._now()
                     wait = self._look_at_all(timing, late, switches)
                     if not self._runs:
                         # A program that forks is warned of threads: leave none behind.
@@ -251,7 +256,7 @@ class Watcher:
                 if gap is not None or now - self._looked_at_others >= OTHERS_EVERY:
                     self._looked_at_others = now
                     others = self._others.look(frames, now)
-                glance = Glance(frames, late, gap, others, self._on_since or 0.0)
+                glance = Glance(frames, late, gap, others, self._on_since)
                 for run in runs:
                     if run.look_at <= now:
                         run.look(glance, timing)
@@ -308,5 +313,3 @@ class Watcher:
 
 def _all_sit(runs: list[WatchedRun]) -> bool:
     return all(run.probe.sits_in_wake_trap() for run in runs if not run.probe.finished)
-
-

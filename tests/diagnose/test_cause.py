@@ -42,8 +42,11 @@ STALL_TABLE = [
         replace(OTHER_HAS_GIL, others=None, process=0.0),
         Cause.GIL_CONTENTION,
     ),
-    ("nobody is seen who had the GIL", replace(OTHER_HAS_GIL, others=None, process=0.0,
-                                               others_moved=False), None),
+    (
+        "nobody is seen who had the GIL",
+        replace(OTHER_HAS_GIL, others=None, process=0.0, others_moved=False),
+        None,
+    ),
     ("the loop did not ask for the GIL", replace(OTHER_HAS_GIL, switches=0.05), None),
     ("who asks is unknown", replace(OTHER_HAS_GIL, switches=None), None),
     ("the loop's clock is unknown", replace(OTHER_HAS_GIL, on_cpu=None), None),
@@ -51,8 +54,7 @@ STALL_TABLE = [
     ("a late poll without a gap", replace(OTHER_HAS_GIL, late_poll=True, gap=0.1), None),
     ("half each", replace(OTHER_HAS_GIL, on_cpu=0.5, others=0.5, process=1.0), None),
     ("stopped", STOPPED, Cause.PROCESS_SUSPENDED),
-    ("stopped, the loop's clock unknown", replace(STOPPED, on_cpu=None),
-     Cause.PROCESS_SUSPENDED),
+    ("stopped, the loop's clock unknown", replace(STOPPED, on_cpu=None), Cause.PROCESS_SUSPENDED),
     ("stopped, but the watcher's switches unknown", replace(STOPPED, gap_switches=None), None),
     ("the gap was short", replace(STOPPED, gap=0.3), None),
     ("somebody computed meanwhile", replace(STOPPED, process=0.8), None),
@@ -63,8 +65,11 @@ STALL_TABLE = [
     ("starved, the clock unknown", replace(STARVED, on_cpu=None), None),
     ("collects", COLLECTS, Cause.GARBAGE_COLLECTION),
     ("collects, the clock unknown", replace(COLLECTS, on_cpu=None), Cause.GARBAGE_COLLECTION),
-    ("collects in another thread", replace(COLLECTS, on_cpu=0.0, process=0.9),
-     Cause.GARBAGE_COLLECTION),
+    (
+        "collects in another thread",
+        replace(COLLECTS, on_cpu=0.0, process=0.9),
+        Cause.GARBAGE_COLLECTION,
+    ),
     ("collects, but nobody computed", replace(COLLECTS, on_cpu=0.0, process=0.0), None),
     ("collects because it was told to", replace(COLLECTS, explicit_gc=1.0), None),
     ("the collector's clock is unknown", replace(COLLECTS, gc=None), None),
@@ -87,15 +92,23 @@ CULPRIT_TABLE = [
     ("imports", replace(SLEEPS, importing=0.9), Cause.IMPORT),
     ("imports a little", replace(COMPUTES, importing=0.2), Cause.ON_CPU),
     # Without the clock of another thread: macOS, Windows.
-    ("sleeps, no clock", replace(SLEEPS, on_cpu=None, switches=None, runnable=None),
-     Cause.BLOCKING_CALL),
-    ("computes in Python, no clock", replace(COMPUTES, on_cpu=None, switches=None),
-     Cause.ON_CPU),
-    ("computes in C without the GIL, no clock",
-     replace(SLEEPS, on_cpu=None, process=0.9), Cause.UNKNOWN),
+    (
+        "sleeps, no clock",
+        replace(SLEEPS, on_cpu=None, switches=None, runnable=None),
+        Cause.BLOCKING_CALL,
+    ),
+    ("computes in Python, no clock", replace(COMPUTES, on_cpu=None, switches=None), Cause.ON_CPU),
+    (
+        "computes in C without the GIL, no clock",
+        replace(SLEEPS, on_cpu=None, process=0.9),
+        Cause.UNKNOWN,
+    ),
     ("one sample, no clock", replace(SLEEPS, on_cpu=None, moves=None), Cause.UNKNOWN),
-    ("moves, but never asked us to wait, no clock",
-     replace(COMPUTES, on_cpu=None, late=0.0), Cause.UNKNOWN),
+    (
+        "moves, but never asked us to wait, no clock",
+        replace(COMPUTES, on_cpu=None, late=0.0),
+        Cause.UNKNOWN,
+    ),
 ]
 
 
@@ -148,9 +161,7 @@ def _values(kind: Any) -> st.SearchStrategy[Any]:
 
 
 @given(
-    st.builds(
-        Signals, **{name: _values(kind) for name, kind in get_type_hints(Signals).items()}
-    )
+    st.builds(Signals, **{name: _values(kind) for name, kind in get_type_hints(Signals).items()})
 )
 def test_no_evidence_makes_it_raise_or_contradict_itself(signals: Signals) -> None:
     cause = cause_of_stall(signals)

@@ -19,7 +19,7 @@ from sentry_sdk.transport import Transport
 from sentry_loopstall import LoopStallIntegration, Stall
 
 told: list[Stall] = []
-events: list[dict[str, Any]] = []
+events: list[Any] = []
 done = threading.Event()
 
 
@@ -69,7 +69,7 @@ def waits_holding_the_gil() -> None:
 
 
 def imports() -> None:
-    import slow_to_import  # noqa: F401
+    import slow_to_import  # type: ignore[import-not-found, unused-ignore]  # noqa: F401
 
 
 def allocates() -> None:
@@ -122,9 +122,13 @@ async def tick_in_a_task() -> None:
 
 def stop_and_continue() -> None:
     subprocess.Popen(
-        [sys.executable, "-c", "import os, signal, time\n"
-         f"os.kill({os.getpid()}, signal.SIGSTOP); time.sleep(0.8)\n"
-         f"os.kill({os.getpid()}, signal.SIGCONT)"]
+        [
+            sys.executable,
+            "-c",
+            "import os, signal, time\n"
+            f"os.kill({os.getpid()}, signal.SIGSTOP); time.sleep(0.8)\n"
+            f"os.kill({os.getpid()}, signal.SIGCONT)",
+        ]
     )
     end = time.monotonic() + 0.9
     while time.monotonic() < end and not done.is_set():
@@ -145,8 +149,12 @@ def starve(seconds: float) -> None:
     for _ in range(3):
         burners.append(
             subprocess.Popen(
-                [sys.executable, "-c", f"import os\nos.sched_setaffinity(0, {{{core}}})\n"
-                 "os.nice(-25)\nwhile True: pass"]
+                [
+                    sys.executable,
+                    "-c",
+                    f"import os\nos.sched_setaffinity(0, {{{core}}})\n"
+                    "os.nice(-25)\nwhile True: pass",
+                ]
             )
         )
 

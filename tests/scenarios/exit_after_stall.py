@@ -9,9 +9,7 @@ import sentry_sdk
 
 from sentry_loopstall import LoopStallIntegration
 
-sentry_sdk.init(
-    dsn=os.environ["RECEIVER_DSN"], integrations=[LoopStallIntegration(threshold=0.1)]
-)
+sentry_sdk.init(dsn=os.environ["RECEIVER_DSN"], integrations=[LoopStallIntegration(threshold=0.1)])
 
 
 async def main() -> None:
