@@ -26,10 +26,10 @@ def set_up(subject: str) -> None:
     threading.Thread(target=threading.Event().wait, daemon=True).start()
     if subject.startswith("nothing"):
         return
-    import sentry_sdk
-    from sentry_sdk.transport import Transport
+    import sentry_sdk  # noqa: PLC0415 - "nothing" must not load it
+    from sentry_sdk.transport import Transport  # noqa: PLC0415 - as above
 
-    from sentry_loopstall import LoopStallIntegration
+    from sentry_loopstall import LoopStallIntegration  # noqa: PLC0415 - as above
 
     class NoTransport(Transport):
         def capture_envelope(self, envelope: object) -> None:
@@ -68,7 +68,7 @@ def main() -> None:
     for outcome in take_turns("benchmarks.storm", SUBJECTS, rounds=ROUNDS, iterations=ITERATIONS):
         print(
             f"{outcome.subject:20}{outcome.microseconds:14.3f}{outcome.ratio:8.3f}"
-            f"   {outcome.low:.3f}–{outcome.high:.3f}"
+            f"   {outcome.low:.3f}-{outcome.high:.3f}"
         )
 
 

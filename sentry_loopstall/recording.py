@@ -145,8 +145,9 @@ class Waiting:
 class Recording:
     """One stall as the watcher saw it; times are monotonic seconds unless said otherwise.
 
-    `expected` are the `expected_block`s entered and left within it. `late_poll`: the loop did not run callbacks, its poll came back late. `callbacks` is how many
-    the stretch ran, `queued` those that were still to run when it was first seen late.
+    `expected` are the `expected_block`s entered and left within it. `late_poll`: the loop did not
+    run callbacks, its poll came back late. `callbacks` is how many the stretch ran, `queued`
+    those that were still to run when it was first seen late.
     """
 
     id: str

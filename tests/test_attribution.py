@@ -24,7 +24,7 @@ from sentry_loopstall import Stall
 
 from .blocking import nap, spin
 from .conftest import Captured, Event, Init, poll
-from .test_detection import LOOPS, RUNNERS, Runner, on_uvloop, title
+from .test_detection import LOOPS, RUNNERS, Runner, title
 
 SECRET = "hunter2-the-secret"
 
@@ -114,7 +114,9 @@ def test_subprocess_run_is_a_block_though_it_ends_in_a_poll(
     init({"threshold": 0.1})
 
     def convert() -> None:
-        subprocess.run([sys.executable, "-c", "import time; time.sleep(0.3)"], capture_output=True)
+        subprocess.run(
+            [sys.executable, "-c", "import time; time.sleep(0.3)"], capture_output=True, check=True
+        )
 
     stall = run(captured, convert, runner=runner)
     assert stall.culprit is not None

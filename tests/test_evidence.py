@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import pdb
+import pdb  # noqa: T100 - its prompt is what is tested
 import threading
 import time
 from typing import Any

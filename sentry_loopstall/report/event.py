@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,7 +31,7 @@ class Presentation:
 
     error_after: float
     include_source_context: bool = True
-    rules: InAppRules = InAppRules()
+    rules: InAppRules = field(default_factory=InAppRules)
 
     def call(self, frame: CodeFrame) -> str | None:
         """What a frame evaluates, as far as source text may go along."""
@@ -106,7 +106,7 @@ def build_event(
     diagnosis: Diagnosis,
     finding: Finding,
     presentation: Presentation,
-    suppressed: Suppressed = Suppressed(),  # noqa: B008 - frozen
+    suppressed: Suppressed = Suppressed(),
     waiting: str | None = None,
 ) -> dict[str, Any]:
     """The whole event, before any scope is applied."""

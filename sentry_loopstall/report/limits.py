@@ -1,4 +1,4 @@
-"""Pure, with an injected clock; used on the reporter thread: may this event be sent, and if not why.
+"""Pure, with an injected clock; used on the reporter thread: may an event be sent, if not why.
 
 Nothing is forgotten silently: what was held back of a culprit is told with its next event.
 """
@@ -97,7 +97,7 @@ class Limits:
         now = self._now()
         known = self._remember(subject.key)
         self._start_again(known, now)
-        verdict = self._verdict(subject, options, known, now, ask, healthy)
+        verdict = self._verdict(subject, options, known, now, ask=ask, healthy=healthy)
         known.seen_at = now
         if subject.ongoing:
             # It is counted when it ends.
@@ -114,16 +114,15 @@ class Limits:
         options: Options,
         known: Known,
         now: float,
+        *,
         ask: Callable[[], float | bool] | None,
         healthy: Callable[[], bool],
     ) -> Permit | Outcome:
-        refused = _refused_by_itself(subject, options)
+        refused = _refused_by_itself(subject, options, asks=ask is not None)
         if refused is not None:
             return refused
         if subject.ends_hang:
             return self._verdict_on_end_of_hang(subject, options, known, now)
-        if ask is None and subject.chance >= options.sample_rate:
-            return Outcome.SAMPLED
         silent = known.silent_until is not None and now < known.silent_until
         if silent and not subject.ongoing:
             return Outcome.BACKOFF
@@ -213,7 +212,7 @@ class Limits:
         known.suppressed_seconds += subject.seconds
 
 
-def _refused_by_itself(subject: Subject, options: Options) -> Outcome | None:
+def _refused_by_itself(subject: Subject, options: Options, *, asks: bool) -> Outcome | None:
     if subject.expected:
         return Outcome.EXPECTED
     if subject.cause is Cause.PROCESS_SUSPENDED:
@@ -222,6 +221,8 @@ def _refused_by_itself(subject: Subject, options: Options) -> Outcome | None:
         return Outcome.IGNORED
     if subject.age < options.startup_grace:
         return Outcome.STARTUP
+    if not asks and subject.chance >= options.sample_rate:
+        return Outcome.SAMPLED
     return None
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import wrapt
 
-
 RUN_FOREVER = "run_forever"
 
 # Modules and their loop classes that do not go through asyncio's `run_forever`.

@@ -85,6 +85,7 @@ class Recorder:
         running: RunOnce | None,
         loop: Any,
         reading: Reading,
+        *,
         late: float,
         expected: str | None = None,
     ) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from types import FrameType
 
-
 from ..expected import expected_on
 from ..recording import Gap, LoopThread, Recording
 from .detector import IDLE, LoopState, Pulse, Step, Stretch, Timing, step
@@ -101,13 +100,15 @@ class WatchedRun:
         if decided.ended is not None:
             self._end(decided.ended, reading, glance, stalled=decided.stalled)
         if decided.sample:
-            self._sample(frame, running, reading, decided, glance, timing)
+            self._sample(frame, running, reading, decided, glance=glance, timing=timing)
         elif self.recorder is not None and glance.gap is not None:
             self.recorder.add_gap(glance.gap)
         if decided.state.late:
             return
         if glance.late >= timing.threshold / 2 and decided.ended is None:
-            self._look_for_late_poll(pulse, running, reading, looked_at, glance, timing)
+            self._look_for_late_poll(
+                pulse, running, reading, looked_at, glance=glance, timing=timing
+            )
         self.before = self._fully(reading) if self._has_time(pulse, reading, timing) else reading
 
     def _rests(self, now: float) -> bool:
@@ -138,6 +139,7 @@ class WatchedRun:
         running: RunOnce | None,
         reading: Reading,
         decided: Step,
+        *,
         glance: Glance,
         timing: Timing,
     ) -> None:
@@ -150,7 +152,9 @@ class WatchedRun:
             recorder.thin()
         # The frames first: what comes after may release the GIL, and the function would go on.
         expected = expected_on(frame, self.probe.thread_id)
-        recorder.add(self.probe.sample(frame), running, loop, reading, glance.late, expected)
+        recorder.add(
+            self.probe.sample(frame), running, loop, reading, late=glance.late, expected=expected
+        )
         recorder.add_others(self._others(glance))
         recorder.look_at_queue(look_at_waiters(loop, reading.at, recorder.waiting), running)
         threads_wanted = decided.trap or reading.at - decided.state.started_at >= timing.threshold
@@ -187,6 +191,7 @@ class WatchedRun:
         running: RunOnce | None,
         reading: Reading,
         looked_at: float | None,
+        *,
         glance: Glance,
         timing: Timing,
     ) -> None:
@@ -205,7 +210,7 @@ class WatchedRun:
         if ended_at - stretch.started_at < timing.threshold:
             return
         recorder = Recorder(self.where, before, stretch.started_at - self.first_run_at)
-        recorder.add(frames, running, loop, reading, glance.late)
+        recorder.add(frames, running, loop, reading, late=glance.late)
         recorder.add_others(self._others(glance))
         recorder.look_at_queue(look_at_waiters(loop, reading.at, recorder.waiting), None)
         recorder.add_gap(glance.gap)

@@ -125,9 +125,8 @@ def stop_and_continue() -> None:
         [
             sys.executable,
             "-c",
-            "import os, signal, time\n"
-            f"os.kill({os.getpid()}, signal.SIGSTOP); time.sleep(0.8)\n"
-            f"os.kill({os.getpid()}, signal.SIGCONT)",
+            STOPPER,
+            str(os.getpid()),
         ]
     )
     end = time.monotonic() + 0.9
@@ -141,23 +140,28 @@ def compute_for_long() -> None:
         sum(range(100))
 
 
-def starve(seconds: float) -> None:
+def starve() -> None:
     """Share one core with burners of a higher priority."""
     core = min(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {core})
     os.nice(19)
-    for _ in range(3):
-        burners.append(
-            subprocess.Popen(
-                [
-                    sys.executable,
-                    "-c",
-                    f"import os\nos.sched_setaffinity(0, {{{core}}})\n"
-                    "os.nice(-25)\nwhile True: pass",
-                ]
-            )
-        )
+    command = [sys.executable, "-c", BURNER, str(core)]
+    burners.extend(subprocess.Popen(command) for _ in range(3))
 
+
+BURNER = """
+import os, sys
+os.sched_setaffinity(0, {int(sys.argv[1])})
+os.nice(-25)
+while True:
+    pass
+"""
+STOPPER = """
+import os, signal, sys, time
+os.kill(int(sys.argv[1]), signal.SIGSTOP)
+time.sleep(0.8)
+os.kill(int(sys.argv[1]), signal.SIGCONT)
+"""
 
 burners: list[Any] = []
 TICK = 0.01
@@ -170,6 +174,7 @@ async def main(cause: str) -> None:
     if "gil" in cause:
         LENGTH = await asyncio.to_thread(calibrated, 0.6)
     heap: list[Any] = []
+    tasks: list[Any] = []
     if cause in ("implicit_gc", "explicit_gc"):
         gc.disable()
         heap = await asyncio.to_thread(lambda: [[i] for i in range(3_000_000)])
@@ -208,12 +213,11 @@ async def main(cause: str) -> None:
             loop.call_soon(tick)
     elif cause == "many_tasks":
         TICK = 0.001
-        for _ in range(1000):
-            asyncio.ensure_future(tick_in_a_task())
+        tasks.extend(asyncio.ensure_future(tick_in_a_task()) for _ in range(1000))
     elif cause == "suspended":
         loop.call_soon(stop_and_continue)
     elif cause == "starved":
-        starve(1.0)
+        starve()
         loop.call_soon(compute_for_long)
     elif cause == "quota":
         loop.call_soon(compute_for_long)
