@@ -37,6 +37,11 @@ EXPECTED: dict[str, tuple[str, str | None, str]] = {
         "__main__.pathological",
         "__main__.pathological (thread worker-3) held the GIL and blocked the event loop for",
     ),
+    "gil_parked": (
+        "gil_contention",
+        "__main__.pathological",
+        "held the GIL and blocked the event loop for",
+    ),
     "gil_waiting": (
         "gil_contention",
         "__main__.waits_holding_the_gil",

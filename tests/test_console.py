@@ -713,14 +713,14 @@ def test_several_culprits_are_one_block(shop: Program) -> None:
     )
 
     assert [line for line in lines if " blocked the event loop " in line] == [
-        "shop.pricing.handler blocked the event loop for 2.00 s in price_all(request.orders)",
-        "shop.pricing.price_all blocked the event loop for 1.00 s in sum( orders)",
+        "shop.pricing.handler blocked the event loop for 1.75 s in price_all(request.orders)",
+        "shop.pricing.price_all blocked the event loop for 1.25 s in sum(orders)",
     ]
     assert "  blocking_call, as above" in lines
     assert [without_moment(line) for line in lines[-3:]] == [
         "  3.00 s in all, from TIME:",
-        "    +0.00 s price_all (pricing.py:4) in sum( orders)",
-        "    +1.00 s handler (pricing.py:9) in price_all(request.orders)",
+        "    +0.00 s price_all (pricing.py:4) in sum(orders)",
+        "    +1.25 s handler (pricing.py:9) in price_all(request.orders)",
     ]
 
 

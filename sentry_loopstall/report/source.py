@@ -45,7 +45,7 @@ def window(filename: str, module: str, lineno: int) -> Window | None:
 def expression(frame: CodeFrame) -> str | None:
     """The source text of what a frame evaluates, on one line, at most 120 characters."""
     evaluated = _expression(frame.code.co_filename, frame.module, frame.position)
-    text = " ".join((evaluated or "").split())
+    text = _on_one_line(evaluated or "")
     if not text:
         return None
     return text if len(text) <= MAX_EXPRESSION else text[: MAX_EXPRESSION - 1] + "…"
@@ -108,6 +108,15 @@ def _lines(filename: str, module: str) -> list[str]:
     except Exception:  # noqa: BLE001 - a foreign loader may raise anything
         return []
     return _split(source or "")
+
+
+def _on_one_line(text: str) -> str:
+    """Lines joined as a person would: no space after an opening bracket or before a closing one."""
+    joined = ""
+    for line in (" ".join(line.split()) for line in text.split("\n")):
+        apart = not (joined.endswith(("(", "[", "{")) or line.startswith((")", "]", "}")))
+        joined += f" {line}" if joined and line and apart else line
+    return joined
 
 
 def _split(text: str) -> list[str]:

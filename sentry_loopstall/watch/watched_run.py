@@ -33,7 +33,8 @@ class Glance:
 
     `late` is how many seconds after it was due it got to look, `gap` tells more where that was
     long, `others` which threads were active since the look before. `on_since` is when detection
-    was resumed: what began before is not looked at.
+    was resumed: what began before is not looked at. `parked_at` is since when the watcher slept,
+    if it was a loop that woke it.
     """
 
     frames: dict[int, FrameType]
@@ -41,6 +42,7 @@ class Glance:
     gap: Gap | None
     others: list[ThreadLook]
     on_since: float = 0.0
+    parked_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,8 @@ class WatchedRun:
             self.recorder.add_gap(glance.gap)
         if decided.state.late:
             return
-        if glance.late >= timing.threshold / 2 and decided.ended is None:
+        kept_away = glance.parked_at is not None or glance.late >= timing.threshold / 2
+        if kept_away and decided.ended is None:
             self._look_for_late_poll(
                 pulse, running, reading, looked_at, glance=glance, timing=timing
             )
@@ -197,10 +200,13 @@ class WatchedRun:
     ) -> None:
         """The watcher came late: did the loop, too, want to return from its poll in vain?"""
         loop = self.probe.loop
-        if glance.gap is None or looked_at is None or self.probe.finished:
+        gap, parked_at = glance.gap, glance.parked_at
+        if parked_at is not None:
+            looked_at = parked_at
+        if looked_at is None or self.probe.finished or (gap is None and parked_at is None):
             return
         frames = self.probe.sample(glance.frames.get(self.probe.thread_id))
-        since = overdue_since(loop, running, glance.gap)
+        since = overdue_since(loop, running, gap) if gap is not None else None
         before = (self.full, replace(self.before, polling=True))
         after = self._fully(reading)
         if since is None:
@@ -213,7 +219,7 @@ class WatchedRun:
         recorder.add(frames, running, loop, reading, late=glance.late)
         recorder.add_others(self._others(glance))
         recorder.look_at_queue(look_at_waiters(loop, reading.at, recorder.waiting), None)
-        recorder.add_gap(glance.gap)
+        recorder.add_gap(gap if gap is not None else Gap(since, ended_at - since, None))
         if timing.all_threads:
             recorder.set_threads(all_stacks(glance.frames), of_stall=True)
         self.hand_over(recorder.recording(stretch, ongoing=False, after=after, late_poll=True))

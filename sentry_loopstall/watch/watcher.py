@@ -73,6 +73,8 @@ class Watcher:
         self._looked_at_others = 0.0
         self._expected_at = 0.0
         self._on_since = 0.0
+        self._last_timing: Timing | None = None
+        self._parked_at: float | None = None
 
     def after_fork(self) -> None:
         """Runs in a forked child: its threads are gone, and the runs of the parent with them."""
@@ -200,8 +202,7 @@ class Watcher:
                 timing = self._timing()
                 if timing is None:
                     self._forget()
-                    expected_for = self._now() - self._expected_at
-                    wait = min(max(OFF_WAITS[0], expected_for * OFF_WAIT_SHARE), OFF_WAITS[1])
+                    wait = min(self._soon(), OFF_WAITS[1])
                     if self._now() - on_at >= END_AFTER and self._ends():
                         return
                 else:
@@ -213,12 +214,18 @@ class Watcher:
                             return
                     elif self._idle_for_long():
                         self._park()
+                    # A new `init()` may want to hear of shorter stalls.
+                    wait = min(wait, self._soon())
             except Exception:  # noqa: BLE001 - nothing of ours may disturb the application
                 wait = self._failed()
             due, switches = self._now() + wait, own_switches()
             if wait > 0:
                 self._wake.wait(wait)
             self._wake.clear()
+
+    def _soon(self) -> float:
+        """When to ask for the options again, seconds; the sooner, the newer the last `init()`."""
+        return max(OFF_WAITS[0], (self._now() - self._expected_at) * OFF_WAIT_SHARE)
 
     def _ends(self) -> bool:
         """Whether nobody wants the thread; after that `start` makes a new one."""
@@ -253,12 +260,15 @@ class Watcher:
                 runs = list(self._runs.values())
                 gap = Gap(now - late, late, switches) if late >= GAP else None
                 others: list[ThreadLook] = []
+                parked_at, self._parked_at = self._parked_at, None
                 if gap is not None or now - self._looked_at_others >= OTHERS_EVERY:
                     self._looked_at_others = now
                     others = self._others.look(frames, now)
-                glance = Glance(frames, late, gap, others, self._on_since)
+                anew = timing != self._last_timing
+                self._last_timing = timing
+                glance = Glance(frames, late, gap, others, self._on_since, parked_at)
                 for run in runs:
-                    if run.look_at <= now:
+                    if anew or run.look_at <= now:
                         run.look(glance, timing)
                         self._drop_if_over(run)
                 del glance
@@ -300,6 +310,7 @@ class Watcher:
         parked_at = self._now()
         if _all_sit(runs) and len(self._runs) == len(runs) and not self._stopping:
             self._wake.wait()
+            self._parked_at = parked_at
         for run in runs:
             if not run.probe.sits_in_wake_trap():
                 run.probe.clear_wake_trap()

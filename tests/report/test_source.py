@@ -235,7 +235,7 @@ def test_source_in_a_zip_comes_from_its_loader(tmp_path: Path, load: Load, newli
         ("x = [f(i) for i in y]", "f(i)", "f(i)", "f"),
         ("x = 'ä' + größe('ü', 1) + 'ß'", "größe('ü', 1)", "größe('ü', 1)", "größe"),
         ("x = '😀' * f('😀')", "f('😀')", "f('😀')", "f"),
-        ("f(\n  1,\n  2,\n )", "f(\n  1,\n  2,\n )", "f( 1, 2, )", "f"),
+        ("f(\n  1,\n  2,\n )", "f(\n  1,\n  2,\n )", "f(1, 2,)", "f"),
         ("f(a,\n   'x  y')", "f(a,\n   'x  y')", "f(a, 'x y')", "f"),
         ("f(  # why\n  a)", "f(  # why\n  a)", "f( # why a)", "f"),
         ("(f\n     .g\n     .h(1))", "h(1)", "h(1)", "h"),

@@ -68,6 +68,11 @@ def waits_holding_the_gil() -> None:
     ctypes.PyDLL(None).usleep(500_000)
 
 
+def waits_holding_the_gil_and_goes_on() -> None:
+    waits_holding_the_gil()
+    time.sleep(0.1)
+
+
 def imports() -> None:
     import slow_to_import  # type: ignore[import-not-found, unused-ignore]  # noqa: F401
 
@@ -164,6 +169,7 @@ os.kill(int(sys.argv[1]), signal.SIGCONT)
 """
 
 burners: list[Any] = []
+heap: list[Any] = []
 TICK = 0.01
 LENGTH = 0
 
@@ -173,11 +179,10 @@ async def main(cause: str) -> None:
     loop = asyncio.get_running_loop()
     if "gil" in cause:
         LENGTH = await asyncio.to_thread(calibrated, 0.6)
-    heap: list[Any] = []
     tasks: list[Any] = []
     if cause in ("implicit_gc", "explicit_gc"):
         gc.disable()
-        heap = await asyncio.to_thread(lambda: [[i] for i in range(3_000_000)])
+        heap[:] = await asyncio.to_thread(lambda: [[i] for i in range(3_000_000)])
     if cause == "quota":
         await asyncio.to_thread(limit)
     await asyncio.sleep(0.3)
@@ -199,8 +204,12 @@ async def main(cause: str) -> None:
         loop.call_soon(loop_that_wants_to_work, on_cpu_holding_the_gil)
     elif cause == "gil_poll":
         threading.Thread(target=on_cpu_holding_the_gil, name="worker-3").start()
+    elif cause == "gil_parked":
+        await asyncio.sleep(3)
+        threading.Timer(0.5, on_cpu_holding_the_gil).start()
+        await asyncio.sleep(0.7)
     elif cause == "gil_waiting":
-        loop.call_soon(loop_that_wants_to_work, waits_holding_the_gil)
+        loop.call_soon(loop_that_wants_to_work, waits_holding_the_gil_and_goes_on)
     elif cause == "gil_spinners":
         go = threading.Event()
         for number in range(8):
@@ -227,7 +236,6 @@ async def main(cause: str) -> None:
     for burner in burners:
         burner.kill()
         burner.wait()
-    del heap
     await asyncio.to_thread(done.wait, 5)
 
 
