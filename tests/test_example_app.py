@@ -276,6 +276,7 @@ def processes_with(variable: str) -> list[str]:
     return found
 
 
+@pytest.mark.demo
 def test_demo_catches_every_mistake_and_reports_no_twin() -> None:
     demo = start_demo(PYTHONIOENCODING="utf-8")
     output, _ = demo.communicate(timeout=LONGEST_DEMO)
@@ -294,6 +295,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
 
 
 @needs_proc
+@pytest.mark.demo
 def test_ctrl_c_leaves_no_process_behind() -> None:
     marker = uuid.uuid4().hex
     with start_demo(EXAMPLE_APP_TEST=marker) as demo, give_up_on(demo):
@@ -310,6 +312,7 @@ def test_ctrl_c_leaves_no_process_behind() -> None:
 
 
 @needs_proc
+@pytest.mark.demo
 def test_demo_sends_to_an_account_until_it_is_terminated(receiver: EnvelopeReceiver) -> None:
     marker = uuid.uuid4().hex
     with (

@@ -205,9 +205,9 @@ async def main(cause: str) -> None:
     elif cause == "gil_poll":
         threading.Thread(target=on_cpu_holding_the_gil, name="worker-3").start()
     elif cause == "gil_parked":
-        await asyncio.sleep(3)
-        threading.Timer(0.5, on_cpu_holding_the_gil).start()
-        await asyncio.sleep(0.7)
+        await asyncio.sleep(0.1)
+        threading.Timer(2.5, on_cpu_holding_the_gil).start()
+        await asyncio.sleep(2.7)
     elif cause == "gil_waiting":
         loop.call_soon(loop_that_wants_to_work, waits_holding_the_gil_and_goes_on)
     elif cause == "gil_spinners":
