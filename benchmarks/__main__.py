@@ -1,6 +1,7 @@
 """All benchmarks, one after the other: `python -m benchmarks`."""
 
-from benchmarks import storm
+from benchmarks import per_event, storm
 
 if __name__ == "__main__":
     storm.main()
+    per_event.main()

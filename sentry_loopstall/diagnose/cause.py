@@ -64,6 +64,7 @@ def signals_of(
     measured, duration = recording.measured, recording.duration
     seconds = sum(one.seconds for one in samples)
     interval = measured.switch_interval
+    collected = (measured.gc or 0.0) >= MOST * duration
     whole = len(samples) == len(recording.samples)
     return Signals(
         on_cpu=_share(measured.on_cpu, duration) if whole else _on_cpu_between(samples),
@@ -77,7 +78,7 @@ def signals_of(
         others=_share(_others(measured), duration),
         others_moved=bool(measured.others),
         importing=_sum(one for one in samples if one.importing is not None) / (seconds or 1.0),
-        explicit_gc=_sum(one for one in samples if one.collects_explicitly) / (seconds or 1.0),
+        explicit_gc=_explicit_gc(samples) / (seconds or 1.0) if collected else 0.0,
         moves=_moves(samples),
         late=_median([one.sample.late for one in samples[1:]]) / interval,
         many_callbacks=many_callbacks,
@@ -194,6 +195,10 @@ def _share(figure: float | None, duration: float) -> float | None:
 
 def _sum(samples: Iterable[Blamed]) -> float:
     return sum(one.seconds for one in samples)
+
+
+def _explicit_gc(samples: tuple[Blamed, ...]) -> float:
+    return _sum(one for one in samples if one.collects_explicitly)
 
 
 def _on_cpu_between(samples: tuple[Blamed, ...]) -> float | None:

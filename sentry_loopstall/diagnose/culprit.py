@@ -11,7 +11,6 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import cache, partial
 
 from ..recording import Callback, RawFrame, Recording, Sample
 from ..stall import Culprit, Frame
@@ -34,8 +33,8 @@ class Blamed:
 
     `frames` has the outermost first; `index` is the culprit's place in it, None where the
     callback itself is to blame because no frame is. `importing` is the place of the outermost
-    import, None outside of imports. `on_cpu` is the loop thread's CPU seconds of that time,
-    `at` its begin (monotonic seconds).
+    import, None outside of imports. `in_debugger`: somebody sits at its prompt. `on_cpu` is the
+    loop thread's CPU seconds of that time, `at` its begin (monotonic seconds).
     """
 
     sample: Sample
@@ -44,6 +43,7 @@ class Blamed:
     key: Key
     index: int | None
     importing: int | None = None
+    in_debugger: bool = False
     on_cpu: float | None = None
     at: float = 0.0
 
@@ -55,13 +55,10 @@ class Blamed:
     @property
     def collects_explicitly(self) -> bool:
         """Whether the innermost frame calls `gc.collect()` itself."""
-        theirs = [frame for frame in self.frames if not frame.machinery]
-        return bool(theirs) and called_attribute(theirs[-1]) == "collect"
-
-    @property
-    def in_debugger(self) -> bool:
-        """Whether somebody sits at a debugger's prompt."""
-        return any(frame.module.partition(".")[0] in DEBUGGERS for frame in self.frames)
+        theirs = next((frame for frame in reversed(self.frames) if not frame.machinery), None)
+        if theirs is None or "collect" not in theirs.code.co_names:
+            return False
+        return called_attribute(theirs) == "collect"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +85,35 @@ class Run:
 
 def blame(recording: Recording, rules: InAppRules) -> tuple[Blamed, ...]:
     """Every sample of a recording with its weight and whom it blames."""
-    # Neighbouring samples share most frames.
-    classified = cache(partial(classify, rules=rules))
+    classified = classifier(rules)
+    # The watcher keeps equal stacks as one object.
+    known: dict[tuple[int, Key], Blamed] = {}
     blamed = []
     clock: float | None = None
     begins = [begin for _, begin, _ in _spans(recording)]
     for (sample, seconds), begin in zip(weigh(recording), begins, strict=True):
         on_cpu = None if clock is None or sample.on_cpu is None else sample.on_cpu - clock
         clock = sample.on_cpu
-        one = blame_frames(sample, seconds, classified)
-        blamed.append(replace(one, on_cpu=on_cpu, at=begin))
+        same = (id(sample.frames), callback_key(sample.callback))
+        if same not in known:
+            known[same] = blame_frames(sample, seconds, classified)
+        blamed.append(replace(known[same], sample=sample, seconds=seconds, on_cpu=on_cpu, at=begin))
     return tuple(blamed)
+
+
+def classifier(rules: InAppRules) -> Callable[[RawFrame], CodeFrame]:
+    """`classify`, remembered, for neighbouring samples share most frames."""
+    known: dict[tuple[int, int, str], CodeFrame] = {}
+
+    def classified(raw: RawFrame) -> CodeFrame:
+        # By identity: the hash of a code object is that of all it contains.
+        key = (id(raw[0]), raw[1], raw[2])
+        frame = known.get(key)
+        if frame is None:
+            frame = known[key] = classify(raw, rules)
+        return frame
+
+    return classified
 
 
 def blame_frames(
@@ -110,7 +125,8 @@ def blame_frames(
     importing = outermost_import(frames)
     index = culprit_index(frames if importing is None else frames[:importing])
     key = frames[index].key if index is not None else callback_key(sample.callback)
-    return Blamed(sample, seconds, frames, key, index, importing)
+    in_debugger = any(frame.module.partition(".")[0] in DEBUGGERS for frame in frames)
+    return Blamed(sample, seconds, frames, key, index, importing, in_debugger)
 
 
 def weigh(recording: Recording) -> list[tuple[Sample, float]]:

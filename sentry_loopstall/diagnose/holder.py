@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from ..recording import Callback, OtherThread, Recording, Sample
-from .culprit import Blamed, blame_frames
-from .in_app import InAppRules, classify, is_standard_library
+from .culprit import Blamed, blame_frames, classifier
+from .in_app import InAppRules, is_standard_library
 
 COMPUTED = 0.3  # share of the stall's time that other threads computed, from which on it counts
 
@@ -36,7 +34,8 @@ def blame_holder(
 ) -> tuple[Blamed, ...]:
     """The samples of the thread, each with whom it blames."""
     samples = []
+    classified = classifier(rules)
     for seconds, frames in holder.samples:
         sample = Sample(recording.started_at, frames, Callback(), None, None, 0.0)
-        samples.append(blame_frames(sample, seconds, partial(classify, rules=rules)))
+        samples.append(blame_frames(sample, seconds, classified))
     return tuple(samples)

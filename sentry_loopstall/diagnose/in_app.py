@@ -8,11 +8,13 @@ beside the working directory).
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import sys
 import sysconfig
 from dataclasses import dataclass
+from functools import cached_property
 from types import CodeType
 
 from ..recording import RawFrame
@@ -42,7 +44,7 @@ class InAppRules:
     exclude: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CodeFrame:
     """One frame of a sample, with what its code object tells."""
 
@@ -62,16 +64,14 @@ class CodeFrame:
         """What a culprit is known by; never a line number."""
         return (self.module, self.code.co_qualname)
 
-    @property
+    @cached_property
     def position(self) -> tuple[int | None, int | None, int | None, int | None]:
         """First and last line, first and last column (UTF-8 bytes) of what is evaluated."""
         if self.last_instruction < 0:
             return (self.code.co_firstlineno, None, None, None)
-        wanted = self.last_instruction // 2
-        for number, position in enumerate(self.code.co_positions()):
-            if number == wanted:
-                return position
-        return (self.code.co_firstlineno, None, None, None)
+        # One entry per code unit of two bytes (PEP 657).
+        positions = itertools.islice(self.code.co_positions(), self.last_instruction // 2, None)
+        return next(positions, (self.code.co_firstlineno, None, None, None))
 
     @property
     def lineno(self) -> int | None:

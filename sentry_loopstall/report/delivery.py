@@ -9,6 +9,7 @@ import random
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property, partial
 from typing import Any
 
 from ..diagnose.diagnosis import Diagnosis, Finding, diagnose
@@ -53,13 +54,32 @@ class Delivery:
         # Under another listener the watcher may look for shorter stalls than this one wants.
         if recording.duration < options.threshold:
             return
-        presentation = Presentation(
-            options.error_after, listening.include_source_context, listening.rules
-        )
-        diagnosis = diagnose(recording, options.threshold, listening.rules, presentation.call)
-        if diagnosis is None:
+        # Without a line of source read first: most stalls of a busy day are held back.
+        bare = diagnose(recording, options.threshold, listening.rules, expression=None)
+        if bare is None:
             return
         ends_hang = recording.id in self._hangs
+        chance = self._chance(recording)
+        story = _Story(recording, listening)
+        verdicts = []
+        for number, finding in enumerate(bare.findings):
+            subject = _subject(bare, finding, chance, ends_hang=ends_hang)
+            ask = _sampler(options, partial(story.stall, number))
+            verdicts.append(self._limits.judge(subject, options, ask=ask, healthy=scope.is_healthy))
+        told = []
+        for number, verdict in enumerate(verdicts):
+            if isinstance(verdict, Permit):
+                outcome = self._send(story, number, verdict)
+                self._limits.settle(verdict, outcome, options)
+            else:
+                outcome = verdict
+                if outcome in LOST_REASONS:
+                    scope.record_lost(LOST_REASONS[outcome])
+            told.append(outcome)
+        _call_on_stall(options, story, told)
+
+    def _chance(self, recording: Recording) -> float:
+        """The stall's draw from [0, 1), the same while it hangs and when it ended."""
         chance = self._hangs.pop(recording.id, None)
         if chance is None:
             chance = self._draw()
@@ -67,41 +87,53 @@ class Delivery:
             self._hangs[recording.id] = chance
             if len(self._hangs) > MAX_HANGS:
                 self._hangs.popitem(last=False)
-        waiting = scope.names_of(recording.waiting.ready)
-        told: list[Stall] = []
-        for finding in diagnosis.findings:
-            transaction = scope.transaction_of(finding.shown.sample.context)
-            stall = diagnosis.stall(finding, transaction, waiting)
-            subject = _subject(diagnosis, finding, chance, ends_hang=ends_hang)
-            verdict = self._limits.judge(
-                subject, options, ask=_sampler(options, stall), healthy=scope.is_healthy
-            )
-            if isinstance(verdict, Permit):
-                outcome = self._send(diagnosis, finding, stall, verdict, presentation)
-                self._limits.settle(verdict, outcome, options)
-            else:
-                outcome = verdict
-                if outcome in LOST_REASONS:
-                    scope.record_lost(LOST_REASONS[outcome])
-            told.append(replace(stall, outcome=outcome))
-        _call_on_stall(options, told)
+        return chance
 
-    def _send(
-        self,
-        diagnosis: Diagnosis,
-        finding: Finding,
-        stall: Stall,
-        permit: Permit,
-        presentation: Presentation,
-    ) -> Outcome:
+    @staticmethod
+    def _send(story: _Story, number: int, permit: Permit) -> Outcome:
+        finding = story.diagnosis.findings[number]
+        stall = story.stall(number)
         suppressed = Suppressed(permit.suppressed_events, permit.suppressed_seconds)
         waiting = who_waited(stall.waiters.names)
-        event = build_event(diagnosis, finding, presentation, suppressed, waiting)
+        event = build_event(story.diagnosis, finding, story.presentation, suppressed, waiting)
         try:
             return scope.capture(event, stall, finding.shown.sample.context)
         except Exception:  # noqa: BLE001 - the allowance must be given back
             log_once("capture", "sentry_loopstall failed to capture an event", exc_info=True)
             return Outcome.NO_CLIENT
+
+
+class _Story:
+    """One stall with its source lines, the names of who waited and the transactions.
+
+    Made when somebody wants to know: it is most of what a stall costs.
+    """
+
+    def __init__(self, recording: Recording, listening: scope.Listening) -> None:
+        self._recording = recording
+        self._listening = listening
+        self.presentation = Presentation(
+            listening.options.error_after, listening.include_source_context, listening.rules
+        )
+
+    @cached_property
+    def diagnosis(self) -> Diagnosis:
+        """The same findings as without source, in the same order."""
+        options, rules = self._listening.options, self._listening.rules
+        found = diagnose(self._recording, options.threshold, rules, self.presentation.call)
+        if found is None:
+            raise AssertionError("unreachable")  # noqa: EM101 - never seen
+        return found
+
+    @cached_property
+    def _waiting(self) -> tuple[tuple[str, int], ...]:
+        return scope.names_of(self._recording.waiting.ready)
+
+    def stall(self, number: int) -> Stall:
+        """The public record, from the view of one of the findings."""
+        finding = self.diagnosis.findings[number]
+        transaction = scope.transaction_of(finding.shown.sample.context)
+        return self.diagnosis.stall(finding, transaction, self._waiting)
 
 
 def _subject(diagnosis: Diagnosis, finding: Finding, chance: float, *, ends_hang: bool) -> Subject:
@@ -120,14 +152,14 @@ def _subject(diagnosis: Diagnosis, finding: Finding, chance: float, *, ends_hang
     )
 
 
-def _sampler(options: Options, stall: Stall) -> Callable[[], float | bool] | None:
+def _sampler(options: Options, stall: Callable[[], Stall]) -> Callable[[], float | bool] | None:
     sampler = options.stalls_sampler
     if sampler is None:
         return None
 
     def ask() -> float:
         try:
-            rate: Any = sampler(stall)
+            rate: Any = sampler(stall())
         except Exception:  # noqa: BLE001 - the user's code may raise anything
             log_once("sampler", "stalls_sampler raised; the stall is sent", exc_info=True)
             return 1.0
@@ -139,14 +171,12 @@ def _sampler(options: Options, stall: Stall) -> Callable[[], float | bool] | Non
     return ask
 
 
-def _call_on_stall(options: Options, told: list[Stall]) -> None:
+def _call_on_stall(options: Options, story: _Story, told: list[Outcome]) -> None:
     """Once per stall, about its largest culprit; `sent` if any of its events was."""
     if options.on_stall is None or not told:
         return
-    stall = told[0]
-    if any(one.outcome is Outcome.SENT for one in told):
-        stall = replace(stall, outcome=Outcome.SENT)
+    outcome = Outcome.SENT if Outcome.SENT in told else told[0]
     try:
-        options.on_stall(stall)
+        options.on_stall(replace(story.stall(0), outcome=outcome))
     except Exception:  # noqa: BLE001 - the user's code may raise anything
         log_once("on_stall", "on_stall raised", exc_info=True)

@@ -104,6 +104,8 @@ class Recorder:
         else:
             callback = Callback(number=number)
             context = None
+        if self._samples and self._samples[-1].frames == frames:
+            frames = self._samples[-1].frames  # equal stacks are one object
         self._readings.append(reading)
         self._samples.append(
             Sample(
