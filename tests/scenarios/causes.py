@@ -251,7 +251,7 @@ def limit() -> None:
 
 
 if __name__ == "__main__":
-    threshold = 0.1 if sys.argv[1] == "implicit_gc" else 0.25
+    threshold = 0.05 if sys.argv[1] == "implicit_gc" else 0.25
     sentry_sdk.init(
         dsn="http://public@127.0.0.1:9/1",
         transport=KeepingTransport,
