@@ -44,7 +44,7 @@ EXPECTED: dict[str, tuple[str, str | None, str]] = {
     ),
     "gil_waiting": (
         "gil_contention",
-        "__main__.waits_holding_the_gil",
+        "__main__.waits_in_a_thread",
         "(thread worker-3) held the GIL and blocked the event loop for",
     ),
     "gil_spinners": ("gil_contention", "__main__.spin_in_python", "held the GIL"),

@@ -161,7 +161,8 @@ def _diagnose(
     cause = cause_of_stall(signals)
     holder = find_holder(recording) if cause is Cause.GIL_CONTENTION else None
     if cause is Cause.GIL_CONTENTION and holder is None:
-        cause = cause_of_stall(replace(signals, switches=None))
+        # Nobody can be named, so it is left to the samples, which will not agree either.
+        cause = None
     if recording.late_poll and cause not in (Cause.GIL_CONTENTION, Cause.PROCESS_SUSPENDED):
         return None
     story = _Story(recording, threshold, rules, expression, blamed)

@@ -12,6 +12,12 @@ from hypothesis import strategies as st
 
 from sentry_loopstall import Cause
 from sentry_loopstall.diagnose.cause import Signals, cause_of_culprit, cause_of_stall
+from sentry_loopstall.diagnose.diagnosis import diagnose
+from sentry_loopstall.diagnose.in_app import InAppRules
+from sentry_loopstall.recording import Gap, Measured
+from tests.fakes import Source, recording, sample
+
+FRAME = Source("def work():\n    wait(1)\n").frame("wait(1)")
 
 # The prototype's five cases (design), as shares of their stalls; switches per switch interval.
 WAITS_WITH_GIL = Signals(
@@ -179,3 +185,14 @@ def test_no_evidence_makes_it_raise_or_contradict_itself(signals: Signals) -> No
         assert signals.on_cpu <= 0.2
     if own is Cause.ON_CPU and signals.on_cpu is not None:
         assert signals.on_cpu >= 0.3
+
+
+def test_contention_without_anybody_to_name_is_not_said_to_be_one() -> None:
+    measured = Measured(
+        on_cpu=0.0, runnable=0.0, switches=100, process=0.5, gaps=(Gap(0.0, 0.5, 100),)
+    )
+    seen = replace(recording([sample(0.5, FRAME)], duration=0.5), measured=measured)
+    for late_poll in (False, True):
+        found = diagnose(replace(seen, late_poll=late_poll), 0.25, InAppRules(), None)
+        assert (found is None) is late_poll
+        assert found is None or found.findings[0].cause is Cause.UNKNOWN

@@ -68,8 +68,15 @@ def waits_holding_the_gil() -> None:
     ctypes.PyDLL(None).usleep(500_000)
 
 
-def waits_holding_the_gil_and_goes_on() -> None:
-    waits_holding_the_gil()
+def waits_in_a_thread() -> None:
+    """Goes on for a while: of a thread that has ended nobody can tell what it did."""
+    ctypes.PyDLL(None).usleep(500_000)
+    time.sleep(0.1)
+
+
+def computes_in_a_thread() -> None:
+    """The same for one that computes."""
+    on_cpu_holding_the_gil()
     time.sleep(0.1)
 
 
@@ -201,15 +208,15 @@ async def main(cause: str) -> None:
     elif cause == "explicit_gc":
         loop.call_soon(collects)
     elif cause == "gil_callback":
-        loop.call_soon(loop_that_wants_to_work, on_cpu_holding_the_gil)
+        loop.call_soon(loop_that_wants_to_work, computes_in_a_thread)
     elif cause == "gil_poll":
-        threading.Thread(target=on_cpu_holding_the_gil, name="worker-3").start()
+        threading.Thread(target=computes_in_a_thread, name="worker-3").start()
     elif cause == "gil_parked":
         await asyncio.sleep(0.1)
-        threading.Timer(2.5, on_cpu_holding_the_gil).start()
+        threading.Timer(2.5, computes_in_a_thread).start()
         await asyncio.sleep(2.7)
     elif cause == "gil_waiting":
-        loop.call_soon(loop_that_wants_to_work, waits_holding_the_gil_and_goes_on)
+        loop.call_soon(loop_that_wants_to_work, waits_in_a_thread)
     elif cause == "gil_spinners":
         go = threading.Event()
         for number in range(8):
