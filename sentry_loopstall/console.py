@@ -137,7 +137,8 @@ class Console:
             recording, self._options.threshold, InAppRules(), self._presentation.call
         )
         self._hangs.pop(recording.id, None)
-        if diagnosis is None:
+        # Who says that a block is expected has no question about it.
+        if diagnosis is None or diagnosis.expected is not None:
             return
         if recording.ongoing:
             self._hangs[recording.id] = blocked_by(diagnosis, self._page)
@@ -187,7 +188,7 @@ def blocked_by(diagnosis: Diagnosis, page: Page) -> list[Blocked]:
     blocked = []
     for finding in diagnosis.findings:
         culprit = finding.culprit
-        name, place, seconds = str(finding.cause), None, diagnosis.recording.duration
+        name, place, seconds = str(finding.cause), None, diagnosis.seconds
         if culprit is not None:
             name = culprit.name
             seconds = seconds if sole else culprit.seconds

@@ -87,6 +87,16 @@ def summary_of(stderr: str) -> dict[str, tuple[int, float, float]]:
 # The command
 
 
+def test_an_expected_block_is_not_printed() -> None:
+    """It is known to block; the other one is told as ever."""
+    done = watched(SCENARIOS / "console_expected.py")
+
+    assert done.returncode == 0
+    assert "0.3)" in done.stderr
+    assert "0.2)" not in done.stderr
+    assert summary_of(done.stderr)["__main__.main"][0] == 1
+
+
 def test_the_article() -> None:
     """Both that block are told, each with its second, its line and its call; the third is not."""
     done = watched(SCENARIOS / "article.py")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..recording import Measured, Recording
 from ..stall import Cause
-from .culprit import Blamed
+from .samples import Blamed
 
 MOST = 0.5  # share of the time from which on something explains a stall
 COMPUTES = 0.6  # share of the time on a CPU from which on a thread computed

@@ -11,12 +11,10 @@ from ..recording import Callback, OtherThread, Recording
 from ..stall import Cause, Culprit, Evidence, Stall, Waiters
 from .cause import cause_of_culprit, cause_of_stall, signals_of
 from .culprit import (
-    Blamed,
     Expression,
     Run,
     Suspect,
     as_culprit,
-    blame,
     choose,
     kind_of,
     no_single_callback,
@@ -26,6 +24,7 @@ from .culprit import (
 )
 from .holder import blame_holder, find_holder
 from .in_app import InAppRules
+from .samples import Blamed, blame
 
 MAX_BREADCRUMBS = 30
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..recording import Callback, OtherThread, Recording, Sample
-from .culprit import Blamed, blame_frames, classifier
 from .in_app import InAppRules, is_standard_library
+from .samples import Blamed, blame_frames, classifier
 
 COMPUTED = 0.3  # share of the stall's time that other threads computed, from which on it counts
 

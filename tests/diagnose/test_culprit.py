@@ -11,25 +11,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentry_loopstall.diagnose.culprit import (
-    Blamed,
-    Key,
     Suspect,
     as_culprit,
-    blame,
-    callback_key,
-    called_attribute,
     choose,
-    culprit_index,
     kind_of,
     no_single_callback,
-    outermost_import,
     representative,
     suspects_of,
     timeline,
+)
+from sentry_loopstall.diagnose.in_app import InAppRules, classify
+from sentry_loopstall.diagnose.samples import (
+    Blamed,
+    Key,
+    blame,
+    callback_key,
+    called_attribute,
+    culprit_index,
+    outermost_import,
     weigh,
     without_machinery_below,
 )
-from sentry_loopstall.diagnose.in_app import InAppRules, classify
 from sentry_loopstall.recording import Callback, RawFrame, Recording, Sample
 
 from ..fakes import (
