@@ -37,6 +37,7 @@ class Signals:
     Of the samples: `importing`, `explicit_gc`, `moves` (share of neighbouring
     samples between which the innermost frame went on), `late` (the usual lateness of a look, in
     switch intervals), `many_callbacks` (none of several took the threshold), `late_poll`.
+    `computed_threshold`: the loop thread's CPU time alone reached the threshold.
     """
 
     on_cpu: float | None = None
@@ -55,12 +56,20 @@ class Signals:
     late: float = 0.0
     many_callbacks: bool = False
     late_poll: bool = False
+    computed_threshold: bool = False
 
 
 def signals_of(
-    recording: Recording, samples: tuple[Blamed, ...], *, many_callbacks: bool = False
+    recording: Recording,
+    samples: tuple[Blamed, ...],
+    threshold: float,
+    *,
+    many_callbacks: bool = False,
 ) -> Signals:
-    """Read the signals of a stall, or of the samples that blame one of its culprits."""
+    """Read the signals of a stall, or of the samples that blame one of its culprits.
+
+    `threshold` is in seconds.
+    """
     measured, duration = recording.measured, recording.duration
     seconds = sum(one.seconds for one in samples)
     interval = measured.switch_interval
@@ -83,6 +92,7 @@ def signals_of(
         late=_median([one.sample.late for one in samples[1:]]) / interval,
         many_callbacks=many_callbacks,
         late_poll=recording.late_poll,
+        computed_threshold=(measured.on_cpu or 0.0) >= threshold,
     )
 
 
@@ -130,10 +140,14 @@ def is_garbage_collection(signals: Signals) -> bool:
 
 
 def is_starved(signals: Signals) -> bool:
-    """Runnable, or frozen by a container's limit, for most of the time, and hardly on a CPU."""
+    """Runnable, or frozen by a container's limit, for most of the time, and hardly on a CPU.
+
+    Code that computed for the threshold would have blocked an idle machine's loop, too. It is to
+    blame unless nearly all of the time was spent waiting for a CPU.
+    """
     if signals.on_cpu is None or signals.on_cpu >= MOST:
         return False
-    if signals.runnable is None:
+    if signals.runnable is None or (signals.computed_threshold and signals.on_cpu > WAITS):
         return False
     # A limit that froze the process says nothing by itself: the loop may have been asleep.
     frozen = (signals.throttled or 0.0) >= MOST and signals.runnable > WAITS
@@ -156,7 +170,7 @@ def is_gil_contention(signals: Signals) -> bool:
 
 def is_on_cpu(on_cpu: float, runnable: float | None) -> bool:
     """It computed, or would have had it been given the CPU it asked for."""
-    return on_cpu >= COMPUTES or (on_cpu >= MOST * COMPUTES and on_cpu + (runnable or 0.0) >= 0.8)  # noqa: PLR2004 - nearly all of the time
+    return on_cpu >= COMPUTES or (on_cpu > WAITS and on_cpu + (runnable or 0.0) >= 0.8)  # noqa: PLR2004 - nearly all of the time
 
 
 def is_waiting(signals: Signals) -> bool:

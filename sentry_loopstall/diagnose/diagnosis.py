@@ -156,7 +156,7 @@ def _diagnose(
     blamed: tuple[Blamed, ...],
 ) -> Diagnosis | None:
     many = no_single_callback(blamed, recording, threshold)
-    signals = signals_of(recording, blamed, many_callbacks=many)
+    signals = signals_of(recording, blamed, threshold, many_callbacks=many)
     cause = cause_of_stall(signals)
     holder = find_holder(recording) if cause is Cause.GIL_CONTENTION else None
     if cause is Cause.GIL_CONTENTION and holder is None:
@@ -195,7 +195,7 @@ class _Story:
         findings, culprits = [], []
         for suspect in chosen:
             shown, culprit = self._culprit(suspect)
-            cause = cause_of_culprit(signals_of(self.recording, suspect.samples))
+            cause = cause_of_culprit(signals_of(self.recording, suspect.samples, self.threshold))
             imported = imported_module(shown) if cause is Cause.IMPORT else None
             findings.append(Finding(culprit, cause, shown, imported))
             culprits.append(culprit)
