@@ -5,10 +5,12 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
+from . import expected
 from .expected import forget_listener, is_paused, tell_of_resume
 from .log import log_once
 from .options import Options, enabled
@@ -27,19 +29,25 @@ class Detection:
     """Hook, watcher and reporter of one process.
 
     `audience` gives the options of whoever listens, None while nobody does; `tell` is called on
-    the reporter thread with each stall.
+    the reporter thread with each stall, `forget` in a forked child, which has seen none.
     """
 
     def __init__(
-        self, audience: Callable[[], Options | None], tell: Callable[[Recording], None]
+        self,
+        audience: Callable[[], Options | None],
+        tell: Callable[[Recording], None],
+        forget: Callable[[], None] = lambda: None,
     ) -> None:
         self._audience = audience
+        self._forget = forget
         self.reporter = Reporter(tell)
         self.watcher = Watcher(self._timing, self.reporter.put)
         self.hook = LoopHook(self._started, self._ended)
         self._exit_registered = False
         if hasattr(os, "register_at_fork"):  # Windows does not fork
-            os.register_at_fork(after_in_child=self._after_fork)
+            # Held weakly: what is registered there can never be taken back.
+            after_fork = weakref.WeakMethod(self._after_fork)
+            os.register_at_fork(after_in_child=lambda: _call_if_alive(after_fork))
 
     def install(self) -> None:
         """Hook the event loops to come, and watch those that run already."""
@@ -80,6 +88,8 @@ class Detection:
 
     def _started(self, loop: Any) -> object:
         try:
+            if loop.is_running() and loop in self.watcher.watched_loops():
+                return None  # inside of a callback of its own: the run under way is watched
             return self._attach(loop, threading.get_ident(), CALLS_INTO_THE_LOOP)
         except Exception:  # noqa: BLE001 - never into the application
             log_once("attach", "sentry_loopstall cannot watch an event loop", exc_info=True)
@@ -116,3 +126,11 @@ class Detection:
         self._exit_registered = False
         self.watcher.after_fork()
         self.reporter.after_fork()
+        expected.after_fork()
+        self._forget()
+
+
+def _call_if_alive(method: weakref.WeakMethod[Callable[[], None]]) -> None:
+    alive = method()
+    if alive is not None:
+        alive()

@@ -195,6 +195,15 @@ def resume() -> None:
         listener()
 
 
+def after_fork() -> None:
+    """Runs in a forked child: forget the threads that are gone, and what they may have locked."""
+    _pauses.lock = threading.Lock()
+    mine = threading.get_ident()
+    for token, entered in list(_open.items()):
+        if entered.thread_id != mine:
+            del _open[token]
+
+
 def is_paused() -> bool:
     """Whether detection is off."""
     return _pauses.number > 0

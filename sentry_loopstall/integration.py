@@ -8,6 +8,7 @@ from sentry_sdk.integrations import Integration
 from sentry_sdk.integrations.logging import ignore_logger
 
 from .detection import Detection
+from .interpreter import why_not_here
 from .log import logger
 from .options import OptionKeywords, Options, enabled
 from .report.delivery import Delivery
@@ -50,9 +51,15 @@ class LoopStallIntegration(Integration):
         """Hook the event loops, once per process."""
         global _detection  # noqa: PLW0603 - the SDK calls this once per process, too
         ignore_logger(logger.name)
-        if _detection is None and enabled():
-            _detection = Detection(timing_options, Delivery().tell)
-            _detection.install()
+        if _detection is not None or not enabled():
+            return
+        reason = why_not_here()
+        if reason is not None:
+            logger.warning("sentry_loopstall is off: %s", reason)
+            return
+        delivery = Delivery()
+        _detection = Detection(timing_options, delivery.tell, delivery.after_fork)
+        _detection.install()
 
 
 _detection: Detection | None = None

@@ -77,7 +77,7 @@ def test_exit_takes_no_longer_than_without_us(receiver: EnvelopeReceiver, scenar
     assert min(times["with"]) < min(times["without"]) + 0.3
 
 
-@pytest.mark.parametrize("loop", ["asyncio"])
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_one_of_four_concurrent_requests_blocks_and_its_event_is_its_own(
     receiver: EnvelopeReceiver, loop: str
 ) -> None:

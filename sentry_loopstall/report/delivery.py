@@ -45,6 +45,11 @@ class Delivery:
         # Stalls that were reported as a hang, with their draw.
         self._hangs: OrderedDict[str, float] = OrderedDict()
 
+    def after_fork(self) -> None:
+        """Runs in a forked child: what was held back so far is the parent's to tell."""
+        self._limits = Limits()
+        self._hangs.clear()
+
     def tell(self, recording: Recording) -> None:
         """The whole story of one stall."""
         listening = scope.listening()

@@ -37,9 +37,8 @@ def listening() -> Listening | None:
     Asked each time: `setup_once` runs once per process, a second `init()` tells us nothing.
     """
     client = sentry_sdk.get_client()
-    integration: Any = client.get_integration(IDENTIFIER)
-    options = getattr(integration, "options", None)
-    if not isinstance(options, Options):
+    options = _options_of(client)
+    if options is None:
         return None
     can_send = _can_send(client)
     if not can_send and options.on_stall is None:
@@ -59,9 +58,16 @@ def listening() -> Listening | None:
 def timing_options() -> Options | None:
     """Only the options, for the watcher, which asks at every look (1 µs, measured)."""
     client = sentry_sdk.get_client()
-    options = getattr(client.get_integration(IDENTIFIER), "options", None)
-    if not isinstance(options, Options) or (options.on_stall is None and not _can_send(client)):
+    options = _options_of(client)
+    if options is None or (options.on_stall is None and not _can_send(client)):
         return None
+    return options
+
+
+def _options_of(client: Any) -> Options | None:
+    # By name, not by class: where the package was imported twice, the SDK sets up the first one
+    # only, and hands it the integration of the second.
+    options: Options | None = getattr(client.get_integration(IDENTIFIER), "options", None)
     return options
 
 

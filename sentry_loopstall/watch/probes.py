@@ -16,11 +16,11 @@ import weakref
 from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 from .detector import IDLE, Pulse
-from .stacks import RUN_ONCE, RunOnce, read_run_once, sample_stack
+from .stacks import RunOnce, is_run_once, read_run_once, sample_stack
 
 
 @dataclass(slots=True)
@@ -48,6 +48,7 @@ class ExactProbe:
         self._end_trap: Trap | None = None
         self._wake_trap: Trap | None = None
         self._take_away: list[Callable[[], None]] = []
+        self._nested_until = 0.0
         self._resolution = float(getattr(loop, "_clock_resolution", 0.0))
         # A loop with a clock of its own (tests that fake time) still tells stretches apart.
         # Not by `vars(loop)`: on 3.11 and 3.12 that makes all its attributes slower for good,
@@ -67,11 +68,16 @@ class ExactProbe:
         if self.finished:
             return Pulse(ended_at=ended_at), None
         running = read_run_once(frame)
+        if running is not None and running.nested:
+            self._nested_until = time.monotonic()
         if running is None or running.end_time is None or running.loop is not self._loop():
             return (IDLE if ended_at is None else Pulse(ended_at=ended_at)), running
         started_at = running.end_time - self._resolution if self._keeps_our_time else None
-        pulse = Pulse(stretch=running.end_time, started_at=started_at, ended_at=ended_at)
-        return pulse, running
+        stretch = running.end_time
+        if not running.nested and started_at is not None and started_at < self._nested_until:
+            # A callback that ran the loop anew, which polled: what came before is over.
+            started_at = stretch = self._nested_until
+        return Pulse(stretch=stretch, started_at=started_at, ended_at=ended_at), running
 
     def present_stretch(self) -> float | None:
         """Runs on the loop: the stretch that calls this."""
@@ -188,6 +194,7 @@ def _nothing() -> None:
 
 
 def shows_its_poll(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether a loop runs asyncio's own `_run_once`, whose locals tell its polls."""
+    """Whether a loop runs asyncio's `_run_once`, or one like it, whose locals tell its polls."""
     run_once = getattr(type(loop), "_run_once", None)
-    return getattr(run_once, "__code__", None) is RUN_ONCE
+    code = getattr(run_once, "__code__", None)
+    return type(code) is CodeType and is_run_once(code)

@@ -19,6 +19,7 @@ from ..recording import RawFrame
 
 RUN_ONCE: CodeType = asyncio.base_events.BaseEventLoop._run_once.__code__  # type: ignore[attr-defined]  # private, but in every CPython 3.11 to 3.15
 RUN_FOREVER: CodeType = asyncio.base_events.BaseEventLoop.run_forever.__code__
+RUN_ONCE_NAME = RUN_ONCE.co_name
 HANDLE_RUN: CodeType = asyncio.events.Handle._run.__code__
 
 # Up to 3.12 `f_locals` of a running function is a snapshot that stays on its frame and keeps
@@ -30,22 +31,41 @@ KEPT_AT_EACH_END = 120  # frames; Relay keeps 250 in all and cuts the middle its
 
 @dataclass(frozen=True, slots=True)
 class RunOnce:
-    """What the locals of a running `_run_once` say; `end_time` is None while it polls."""
+    """What the locals of a running `_run_once` say; `end_time` is None while it polls.
+
+    `nested`: it runs inside a callback of another `_run_once`, as `nest_asyncio` lets it.
+    """
 
     loop: Any
     end_time: float | None
     handle: Any
     number: int | None
     ready: int | None
+    nested: bool = False
+
+
+def is_run_once(code: CodeType) -> bool:
+    """Whether code is asyncio's `_run_once`, or one in its place that keeps the same stopwatch.
+
+    `nest_asyncio` puts its own there, which has the same local variables.
+    """
+    if code is RUN_ONCE:
+        return True
+    return code.co_name == RUN_ONCE_NAME and {"self", "end_time"} <= set(code.co_varnames)
+
+
+def _next_run_once(frame: FrameType | None) -> FrameType | None:
+    while frame is not None and not is_run_once(frame.f_code):
+        frame = frame.f_back
+    return frame
 
 
 def read_run_once(frame: FrameType | None) -> RunOnce | None:
-    """Walk outwards from a thread's innermost frame to asyncio's `_run_once` and read it.
+    """Walk outwards from a thread's innermost frame to the innermost `_run_once` and read it.
 
     Costs 0.1 µs a frame (measured), so it is what every look does.
     """
-    while frame is not None and frame.f_code is not RUN_ONCE:
-        frame = frame.f_back
+    frame = _next_run_once(frame)
     if frame is None:
         return None
     names = frame.f_locals
@@ -55,6 +75,7 @@ def read_run_once(frame: FrameType | None) -> RunOnce | None:
         handle=names.get("handle"),
         number=names.get("i"),
         ready=names.get("ntodo"),
+        nested=_next_run_once(frame.f_back) is not None,
     )
     # Under a tracer the snapshot is written back to the function's variables: leave it alone.
     if _F_LOCALS_IS_A_SNAPSHOT and frame.f_trace is None:
@@ -72,7 +93,7 @@ def sample_stack(frame: FrameType | None, stop: CodeType | None = RUN_ONCE) -> t
     outer: deque[RawFrame] = deque(maxlen=KEPT_AT_EACH_END)
     while frame is not None:
         code = frame.f_code
-        if code is RUN_ONCE:
+        if is_run_once(code):
             break
         # `dict.get` cannot be overridden by a namespace class of the application's.
         module = dict.get(frame.f_globals, "__name__")
@@ -89,6 +110,11 @@ def sample_stack(frame: FrameType | None, stop: CodeType | None = RUN_ONCE) -> t
     return (*inner, *outer)
 
 
+def _belongs_to_a_run(code: CodeType) -> bool:
+    # Between two iterations there is only `run_forever`; without one, only `_run_once`.
+    return code is RUN_FOREVER or is_run_once(code)
+
+
 def running_loops() -> list[tuple[int, Any]]:
     """(thread ident, event loop) of the loops that run already.
 
@@ -102,7 +128,7 @@ def running_loops() -> list[tuple[int, Any]]:
     try:
         for thread_id, innermost in frames.items():
             frame: FrameType | None = innermost
-            while frame is not None and frame.f_code is not RUN_FOREVER:
+            while frame is not None and not _belongs_to_a_run(frame.f_code):
                 frame = frame.f_back
             if frame is not None:
                 names = frame.f_locals

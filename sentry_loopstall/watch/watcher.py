@@ -79,6 +79,7 @@ class Watcher:
     def after_fork(self) -> None:
         """Runs in a forked child: its threads are gone, and the runs of the parent with them."""
         self._runs = {}
+        self.collector.remove()
         self._reset()
 
     # On a loop's thread
