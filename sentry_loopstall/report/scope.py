@@ -81,8 +81,15 @@ def _can_send(client: Any) -> bool:
 
 def is_healthy() -> bool:
     """Whether the transport takes events: its queue is not full, no server said to stop."""
-    transport = getattr(sentry_sdk.get_client(), "transport", None)
-    return transport is None or bool(transport.is_healthy())
+    transport: Any = getattr(sentry_sdk.get_client(), "transport", None)
+    if transport is None or transport.is_healthy():
+        return True
+    # It says no as well when only other things are limited. An account without quota for
+    # transactions would never hear of a stall, and a server without them says so in each answer.
+    try:
+        return not (transport._is_worker_full() or transport._check_disabled("error"))  # noqa: SLF001 - nothing public tells them apart
+    except AttributeError:
+        return False
 
 
 def record_lost(reason: str) -> None:
