@@ -84,6 +84,7 @@ class Detection:
         options = self._audience()
         if options is None or is_paused() or not enabled():
             return None
+        self._register_exit()
         return Timing(options.threshold, options.hang_after, options.threads == "all")
 
     def _started(self, loop: Any) -> object:
@@ -103,11 +104,14 @@ class Detection:
             log_once("detach", "sentry_loopstall cannot leave an event loop", exc_info=True)
 
     def _attach(self, loop: Any, thread_id: int, base: CodeType | None = None) -> WatchedRun:
+        return self.watcher.attach(loop, thread_id, base)
+
+    def _register_exit(self) -> None:
+        # Only once somebody listens, so after `init()`: registered while it runs, as it may inside
+        # of a running loop, ours would be called after the SDK has closed.
         if not self._exit_registered:
-            # Only now: registered earlier it would run after the SDK has closed.
             self._exit_registered = True
             atexit.register(self._at_exit)
-        return self.watcher.attach(loop, thread_id, base)
 
     def finish(self) -> None:
         """Tell what has ended and was not told yet, on the calling thread, for 2 s at most."""

@@ -45,12 +45,16 @@ def child(receiver: EnvelopeReceiver, scenario: str, *arguments: str) -> subproc
     )
 
 
-def titles(receiver: EnvelopeReceiver) -> list[str]:
+def blocked(receiver: EnvelopeReceiver) -> list[dict[str, Any]]:
     return [
-        event["exception"]["values"][-1]["value"]
+        event
         for event in receiver.events
         if event["exception"]["values"][-1]["type"] == "EventLoopBlocked"
     ]
+
+
+def titles(receiver: EnvelopeReceiver) -> list[str]:
+    return [event["exception"]["values"][-1]["value"] for event in blocked(receiver)]
 
 
 @pytest.mark.parametrize(("how", "code"), [("return", 0), ("exit", 3), ("raise", 1)])
@@ -77,6 +81,48 @@ def test_exit_takes_no_longer_than_without_us(receiver: EnvelopeReceiver, scenar
     assert min(times["with"]) < min(times["without"]) + 0.3
 
 
+TRANSPORTS = pytest.mark.parametrize("transport", ["thread", "async"])
+
+
+@TRANSPORTS
+def test_a_hang_is_delivered_before_the_process_is_killed(
+    receiver: EnvelopeReceiver, transport: str
+) -> None:
+    """Also with the transport that sends on the blocked loop itself."""
+    program = child(receiver, "hang", transport, "for ever")
+    try:
+        assert receiver.wait_for(lambda: bool(titles(receiver)), 20)
+        assert program.poll() is None
+    finally:
+        program.kill()
+        _, errors = program.communicate(timeout=20)
+    assert titles(receiver) == [
+        "__main__.look_up_for_ever is still blocking the event loop after 0.3 s "
+        "in time.sleep(1000)"
+    ]
+    (event,) = blocked(receiver)
+    assert event["level"] == "error"
+    assert event["contexts"]["loop_stall"]["ongoing"] is True
+    assert "Traceback" not in errors
+
+
+@TRANSPORTS
+def test_a_second_event_closes_a_hang(
+    receiver: EnvelopeReceiver, transport: str
+) -> None:
+    """The last one just before the program ends, whose `init()` ran inside of its loop."""
+    program = child(receiver, "hang", transport, "twice")
+    _, errors = program.communicate(timeout=30)
+    assert program.returncode == 0, errors
+    assert receiver.wait_for(lambda: len(titles(receiver)) >= 4, 5), titles(receiver)
+    contexts = [event["contexts"]["loop_stall"] for event in blocked(receiver)]
+    assert [context["ongoing"] for context in contexts] == [True, False, True, False]
+    first, closing, third, last = contexts
+    assert first["stall_id"] == closing["stall_id"]
+    assert third["stall_id"] == last["stall_id"] != first["stall_id"]
+    assert closing["duration_ms"] > first["duration_ms"]
+
+
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_one_of_four_concurrent_requests_blocks_and_its_event_is_its_own(
     receiver: EnvelopeReceiver, loop: str
@@ -98,13 +144,8 @@ def test_one_of_four_concurrent_requests_blocks_and_its_event_is_its_own(
     finally:
         server.send_signal(signal.SIGTERM)
         _, errors = server.communicate(timeout=20)
-    stalls = [
-        event
-        for event in receiver.events
-        if event["exception"]["values"][-1]["type"] == "EventLoopBlocked"
-    ]
-    assert len(stalls) == 1, (titles(receiver), errors)
-    event = stalls[0]
+    assert len(blocked(receiver)) == 1, (titles(receiver), errors)
+    (event,) = blocked(receiver)
     assert event["user"]["id"] == "mallory"
     assert event["tags"]["who"] == "mallory"
     assert event["tags"]["loop_stall.culprit"] == "__main__.look_up"

@@ -17,7 +17,7 @@ from ..log import log_once
 from ..options import Options
 from ..recording import Recording
 from ..stall import Outcome, Stall
-from . import scope
+from . import scope, transport
 from .event import Presentation, Suppressed, build_event, fingerprint, who_waited
 from .limits import Limits, Permit, Subject
 
@@ -70,7 +70,7 @@ class Delivery:
         for number, finding in enumerate(bare.findings):
             subject = _subject(bare, finding, chance, ends_hang=ends_hang)
             ask = _sampler(options, partial(story.stall, number))
-            verdicts.append(self._limits.judge(subject, options, ask=ask, healthy=scope.is_healthy))
+            verdicts.append(self._limits.judge(subject, options, ask=ask, healthy=transport.is_healthy))
         told = []
         for number, verdict in enumerate(verdicts):
             if isinstance(verdict, Permit):
@@ -79,7 +79,7 @@ class Delivery:
             else:
                 outcome = verdict
                 if outcome in LOST_REASONS:
-                    scope.record_lost(LOST_REASONS[outcome])
+                    transport.record_lost(LOST_REASONS[outcome])
             told.append(outcome)
         _call_on_stall(options, story, told)
 

@@ -15,6 +15,7 @@ from ..diagnose.in_app import InAppRules
 from ..options import Options
 from ..recording import Callback
 from ..stall import EventLoopBlocked, Outcome, Stall
+from .transport import stand_in_for, waits_for_loop
 
 IDENTIFIER = "loop_stall"
 
@@ -79,26 +80,6 @@ def _can_send(client: Any) -> bool:
     )
 
 
-def is_healthy() -> bool:
-    """Whether the transport takes events: its queue is not full, no server said to stop."""
-    transport: Any = getattr(sentry_sdk.get_client(), "transport", None)
-    if transport is None or transport.is_healthy():
-        return True
-    # It says no as well when only other things are limited. An account without quota for
-    # transactions would never hear of a stall, and a server without them says so in each answer.
-    try:
-        return not (transport._is_worker_full() or transport._check_disabled("error"))  # noqa: SLF001 - nothing public tells them apart
-    except AttributeError:
-        return False
-
-
-def record_lost(reason: str) -> None:
-    """Count an event that we held back in Sentry's own statistics."""
-    transport = getattr(sentry_sdk.get_client(), "transport", None)
-    if transport is not None:
-        transport.record_lost_event(reason, data_category="error")
-
-
 def transaction_of(context: Context | None) -> str | None:
     """The transaction that the scope in a context names."""
     return None if context is None else _run_in(context, lambda: _transaction()[0])
@@ -153,14 +134,21 @@ def _run_in(context: Context | None, function: Callable[[], T]) -> T:
 def _capture(event: dict[str, Any], hint: dict[str, Any]) -> Outcome:
     # The loop may have been blocked inside the SDK's own serialisation, which sets this.
     disable_capture_event.set(False)
-    if not _can_send(sentry_sdk.get_client()):
+    client = sentry_sdk.get_client()
+    if not _can_send(client):
         return Outcome.NO_CLIENT
     # Forked: the request's `last_event_id()` stays what it was.
     with sentry_sdk.isolation_scope() as scope:
+        current = sentry_sdk.get_current_scope()
         if any(
             getattr(one, "_fingerprint", None) is not None
-            for one in (scope, sentry_sdk.get_current_scope(), sentry_sdk.get_global_scope())
+            for one in (scope, current, sentry_sdk.get_global_scope())
         ):
             del event["fingerprint"]
-        sent = sentry_sdk.capture_event(event, hint=hint)  # type: ignore[arg-type]  # a plain dict
+        if not waits_for_loop(client, ongoing=hint["stall"].ongoing):
+            sent = sentry_sdk.capture_event(event, hint=hint)  # type: ignore[arg-type]  # a plain dict
+        else:
+            with stand_in_for(client) as stand_in:
+                current.set_client(stand_in)
+                sent = sentry_sdk.capture_event(event, hint=hint)  # type: ignore[arg-type]  # as above
     return Outcome.SENT if sent is not None else Outcome.DROPPED

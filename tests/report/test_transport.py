@@ -11,7 +11,7 @@ import pytest
 import sentry_sdk
 
 from example_app.local_server import HOST, LocalServer, QuietHandler
-from sentry_loopstall.report import scope
+from sentry_loopstall.report import transport
 
 from ..conftest import Init, poll
 
@@ -71,11 +71,11 @@ def test_only_a_limit_on_errors_holds_events_back(
 ) -> None:
     server.limits = limits
     sentry_sdk.init(dsn=server.dsn, default_integrations=False)
-    assert scope.is_healthy()
+    assert transport.is_healthy()
     sentry_sdk.capture_message("the first")
     sentry_sdk.flush(10)
     assert server.asked.is_set()
-    assert scope.is_healthy() is healthy
+    assert transport.is_healthy() is healthy
 
 
 def test_a_full_queue_holds_events_back(server: LimitingServer) -> None:
@@ -87,19 +87,19 @@ def test_a_full_queue_holds_events_back(server: LimitingServer) -> None:
     server.may_answer.clear()
     sentry_sdk.capture_message("under way")
     assert server.asked.wait(10)
-    assert scope.is_healthy()
+    assert transport.is_healthy()
     sentry_sdk.capture_message("fills the queue")
-    assert not scope.is_healthy()
+    assert not transport.is_healthy()
     server.may_answer.set()
-    poll(scope.is_healthy)
+    poll(transport.is_healthy)
 
 
 def test_a_transport_of_the_users_own_is_believed(init: Init) -> None:
     transport = init()
-    assert scope.is_healthy()
+    assert transport.is_healthy()
     transport.healthy = False
-    assert not scope.is_healthy()
+    assert not transport.is_healthy()
 
 
 def test_without_a_client_nothing_holds_events_back() -> None:
-    assert scope.is_healthy()
+    assert transport.is_healthy()
