@@ -19,17 +19,10 @@ from ..recording import Recording
 from ..stall import Outcome, Stall
 from . import scope, transport
 from .event import Presentation, Suppressed, build_event, fingerprint, who_waited
+from .held_back import HeldBack
 from .limits import Limits, Permit, Subject
 
 MAX_HANGS = 100
-
-# The reasons that Sentry documents for client reports. What the client itself dropped, it counts.
-LOST_REASONS = {
-    Outcome.SAMPLED: "sample_rate",
-    Outcome.BACKOFF: "sample_rate",
-    Outcome.ALLOWANCE: "sample_rate",
-    Outcome.UNHEALTHY: "backpressure",
-}
 
 
 class Delivery:
@@ -42,12 +35,14 @@ class Delivery:
     ) -> None:
         self._limits = limits or Limits()
         self._draw = draw
+        self._held_back = HeldBack()
         # Stalls that were reported as a hang, with their draw.
         self._hangs: OrderedDict[str, float] = OrderedDict()
 
     def after_fork(self) -> None:
         """Runs in a forked child: what was held back so far is the parent's to tell."""
         self._limits = Limits()
+        self._held_back = HeldBack()
         self._hangs.clear()
 
     def tell(self, recording: Recording) -> None:
@@ -66,11 +61,12 @@ class Delivery:
         ends_hang = recording.id in self._hangs
         chance = self._chance(recording)
         story = _Story(recording, listening)
-        verdicts = []
+        verdicts: list[Permit | Outcome] = []
         for number, finding in enumerate(bare.findings):
             subject = _subject(bare, finding, chance, ends_hang=ends_hang)
             ask = _sampler(options, partial(story.stall, number))
-            verdicts.append(self._limits.judge(subject, options, ask=ask, healthy=transport.is_healthy))
+            verdict = self._limits.judge(subject, options, ask=ask, healthy=transport.is_healthy)
+            verdicts.append(verdict)
         told = []
         for number, verdict in enumerate(verdicts):
             if isinstance(verdict, Permit):
@@ -78,8 +74,7 @@ class Delivery:
                 self._limits.settle(verdict, outcome, options)
             else:
                 outcome = verdict
-                if outcome in LOST_REASONS:
-                    transport.record_lost(LOST_REASONS[outcome])
+                self._held_back.count(outcome)
             told.append(outcome)
         _call_on_stall(options, story, told)
 

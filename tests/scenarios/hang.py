@@ -11,13 +11,13 @@ from sentry_sdk.integrations.asyncio import AsyncioIntegration
 from sentry_loopstall import LoopStallIntegration
 
 
-def init(transport: str, **options: float) -> None:
+def init(transport: str) -> None:
     asynchronous = transport == "async"
     sentry_sdk.init(
         dsn=os.environ["RECEIVER_DSN"],
         integrations=[
             *([AsyncioIntegration()] if asynchronous else []),
-            LoopStallIntegration(threshold=0.1, hang_after=0.3, **options),
+            LoopStallIntegration(threshold=0.1, hang_after=0.3),
         ],
         _experiments={"transport_async": asynchronous},
     )
