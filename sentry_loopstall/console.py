@@ -17,7 +17,8 @@ from .diagnose.diagnosis import Diagnosis, Finding, diagnose
 from .diagnose.in_app import CodeFrame, InAppRules
 from .options import Options, enabled
 from .recording import Recording
-from .report.event import Presentation, story, title
+from .report.event import story, title
+from .report.frames import Presentation
 from .report.source import window
 from .stall import Cause
 

@@ -37,7 +37,7 @@ from sentry_loopstall.recording import (
     Recording,
     Sample,
 )
-from sentry_loopstall.report.event import Presentation
+from sentry_loopstall.report.frames import Presentation
 from sentry_loopstall.stall import Cause
 
 SCENARIOS = Path(__file__).parent / "scenarios"

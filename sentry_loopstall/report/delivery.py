@@ -18,7 +18,8 @@ from ..options import Options
 from ..recording import Recording
 from ..stall import Outcome, Stall
 from . import scope, transport
-from .event import Presentation, Suppressed, build_event, fingerprint, who_waited
+from .event import Suppressed, build_event, fingerprint, who_waited
+from .frames import Presentation
 from .held_back import HeldBack
 from .limits import Limits, Permit, Subject
 

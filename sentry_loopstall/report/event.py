@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 import os
-import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from ..diagnose.culprit import Run
 from ..diagnose.diagnosis import Diagnosis, Finding
-from ..diagnose.in_app import CodeFrame, InAppRules, classify
 from ..stall import Cause, Culprit, EventLoopBlocked
-from .source import called_name, expression, window
+from .frames import (
+    MAX_THREAD_NAME,
+    Presentation,
+    Room,
+    other_threads,
+    short_filename,
+    stack_as_dict,
+)
 
 MAX_TAG = 200  # characters, Relay's
 MAX_NAME = 200  # characters of a name in the context, so that it stays below 8 KB
+MAX_NAME_IN_TITLE = 500
 MAX_WAITING = 100  # characters of the name of somebody who waited
 MAX_WAITING_BYTES = 800
 MAX_BREAKDOWN = 10  # lines
 MAX_BREAKDOWN_BYTES = 2500
-MAX_THREADS = 50
-MAX_THREAD_FRAMES = 50  # innermost ones of a thread that only goes along
 NEVER_ERROR = (Cause.GARBAGE_COLLECTION, Cause.CPU_STARVED)
-
-
-@dataclass(frozen=True, slots=True)
-class Presentation:
-    """How the client wants its events."""
-
-    error_after: float
-    include_source_context: bool = True
-    rules: InAppRules = field(default_factory=InAppRules)
-
-    def call(self, frame: CodeFrame) -> str | None:
-        """What a frame evaluates, as far as source text may go along."""
-        return expression(frame) if self.include_source_context else called_name(frame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +43,20 @@ def title(diagnosis: Diagnosis, finding: Finding) -> str:
     duration = diagnosis.seconds
     if culprit is None:
         return _title_of_nobody(diagnosis, finding)
+    # Sentry shows the first line only.
+    name = _one_line(culprit.name, MAX_NAME_IN_TITLE)
     if finding.cause is Cause.MANY_CALLBACKS:
         number = "Many" if recording.callbacks is None else str(recording.callbacks)
-        share = f"{culprit.share * 100:.0f} % in {culprit.name}"
+        share = f"{culprit.share * 100:.0f} % in {name}"
         return f"{number} callbacks {_blocked(diagnosis, duration)}, {share}"
     if finding.holder is not None:
-        who = f"{culprit.name} (thread {finding.holder.name})"
+        who = f"{name} (thread {_one_line(finding.holder.name, MAX_NAME)})"
         if recording.ongoing:
             return f"{who} holds the GIL and {_blocked(diagnosis, duration)}"
         return f"{who} held the GIL and {_blocked(diagnosis, duration)}"
     sole = len(diagnosis.findings) == 1
     seconds = duration if sole else culprit.seconds
-    return f"{culprit.name} {_blocked(diagnosis, seconds)}{_in_what(finding)}"
+    return f"{name} {_blocked(diagnosis, seconds)}{_in_what(finding)}"
 
 
 def _blocked(diagnosis: Diagnosis, seconds: float) -> str:
@@ -111,10 +104,10 @@ def build_event(
 ) -> dict[str, Any]:
     """The whole event, before any scope is applied."""
     recording = diagnosis.recording
-    thread_id = recording.where.thread_id
-    if finding.holder is not None:
-        thread_id = finding.holder.thread_id
-    frames = [frame_as_dict(frame, presentation) for frame in finding.shown.frames]
+    current = _current_thread(diagnosis, finding)
+    room = Room()
+    stack = stack_as_dict(finding.shown.frames, presentation, room)
+    others = other_threads(recording.threads, current["id"], presentation, room)
     breadcrumbs = [_breadcrumb(diagnosis, run, presentation) for run in diagnosis.timeline]
     return {
         "timestamp": _moment(recording.epoch_started_at + recording.duration),
@@ -127,7 +120,7 @@ def build_event(
                     "type": EventLoopBlocked.__name__,
                     "module": EventLoopBlocked.__module__,
                     "value": title(diagnosis, finding),
-                    "thread_id": thread_id,
+                    "thread_id": current["id"],
                     "mechanism": {
                         "type": "ANR",
                         "handled": True,
@@ -136,11 +129,11 @@ def build_event(
                             "threshold_ms": _milliseconds(diagnosis.threshold),
                         },
                     },
-                    "stacktrace": {"frames": frames},
+                    **stack,
                 }
             ]
         },
-        "threads": {"values": _threads(diagnosis, finding, presentation)},
+        "threads": {"values": [current, *others]},
         "tags": _tags(diagnosis, finding),
         "breadcrumbs": {"values": breadcrumbs},
         "contexts": {"loop_stall": _context(diagnosis, finding, suppressed, waiting)},
@@ -157,74 +150,17 @@ def _tags(diagnosis: Diagnosis, finding: Finding) -> dict[str, str]:
     return tags
 
 
-def _threads(
-    diagnosis: Diagnosis, finding: Finding, presentation: Presentation
-) -> list[dict[str, Any]]:
-    """The thread of the exception's stack, and all others where they were asked for."""
+def _current_thread(diagnosis: Diagnosis, finding: Finding) -> dict[str, Any]:
+    """The thread of the exception's stack."""
     where, holder = diagnosis.recording.where, finding.holder
-    current = {
+    name = where.thread_name if holder is None else holder.name
+    return {
         "id": where.thread_id if holder is None else holder.thread_id,
-        "name": where.thread_name if holder is None else holder.name,
+        "name": name[:MAX_THREAD_NAME],
         "main": where.is_main and holder is None,
         "current": True,
         "crashed": False,
     }
-    threads = [current]
-    for thread in diagnosis.recording.threads:
-        # The current one's stack is the exception's.
-        if thread.thread_id == current["id"]:
-            continue
-        frames = [
-            frame_as_dict(classify(raw, presentation.rules), presentation)
-            for raw in reversed(thread.frames[:MAX_THREAD_FRAMES])
-        ]
-        threads.append(
-            {
-                "id": thread.thread_id,
-                "name": thread.name,
-                "main": thread.is_main,
-                "current": False,
-                "crashed": False,
-                "stacktrace": {"frames": frames},
-            }
-        )
-        if len(threads) >= MAX_THREADS:
-            break
-    return threads
-
-
-def frame_as_dict(frame: CodeFrame, presentation: Presentation) -> dict[str, Any]:
-    """One frame as Sentry wants it; source context on in-app frames only."""
-    filename = frame.code.co_filename
-    shown: dict[str, Any] = {
-        "filename": short_filename(frame.module, filename),
-        "abs_path": os.path.abspath(filename) if not filename.startswith("<") else filename,
-        "function": frame.code.co_name,
-        "module": frame.module,
-        "lineno": frame.lineno,
-        "in_app": frame.in_app,
-    }
-    if frame.in_app and presentation.include_source_context and frame.lineno is not None:
-        lines = window(filename, frame.module, frame.lineno)
-        if lines is not None:
-            shown["pre_context"] = list(lines.before)
-            shown["context_line"] = lines.line
-            shown["post_context"] = list(lines.after)
-    return shown
-
-
-def short_filename(module: str, filename: str) -> str:
-    """A path from the top-level package on, `shop/pricing.py`, as the SDK shortens it."""
-    package = module.partition(".")[0]
-    if package == module or not module:
-        return os.path.basename(filename)
-    named = module.replace(".", os.sep)
-    for tail in (f"{named}.py", f"{named}{os.sep}__init__.py"):
-        if filename.endswith(os.sep + tail):
-            return tail
-    top = getattr(sys.modules.get(package), "__file__", None)
-    folder = os.path.dirname(os.path.dirname(top)) if top is not None else ""
-    return filename.removeprefix(folder).lstrip(os.sep) if folder else filename
 
 
 def location(culprit: Culprit) -> str | None:

@@ -27,16 +27,14 @@ from sentry_loopstall.recording import (
 )
 from sentry_loopstall.report.event import (
     MAX_TAG,
-    Presentation,
     Suppressed,
     build_event,
     fingerprint,
-    frame_as_dict,
     location,
-    short_filename,
     title,
     who_waited,
 )
+from sentry_loopstall.report.frames import Presentation, frame_as_dict, short_filename
 from sentry_loopstall.stall import Cause, Culprit
 
 from ..fakes import (

@@ -1,0 +1,146 @@
+"""Pure: runs anywhere. Stacks as Sentry wants them, within what it takes of an event.
+
+Relay cuts what is longer, and refuses an event of more than a megabyte. Real stacks stay far below
+these limits; they are for endless names, and for the hundred threads of a large server.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..diagnose.in_app import CodeFrame, InAppRules, classify
+from ..recording import ThreadStack
+from .source import called_name, expression, window
+
+MAX_SYMBOL = 500  # characters of a function's name; Relay keeps 512
+MAX_MODULE = 500
+MAX_THREAD_NAME = 200
+MAX_PATH = 1000
+MAX_SURROUNDED = (
+    50  # in-app frames of a stack whose surrounding lines Relay keeps, half at each end
+)
+MAX_SOURCE = 100_000  # characters of source text in one event
+MAX_THREADS = 50
+MAX_THREAD_FRAMES = 50  # innermost ones of a thread that only goes along
+MAX_THREADS_BYTES = 400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Presentation:
+    """How the client wants its events."""
+
+    error_after: float
+    include_source_context: bool = True
+    rules: InAppRules = field(default_factory=InAppRules)
+
+    def call(self, frame: CodeFrame) -> str | None:
+        """What a frame evaluates, as far as source text may go along."""
+        return expression(frame) if self.include_source_context else called_name(frame)
+
+
+class Room:
+    """How much source text an event may still take."""
+
+    def __init__(self, characters: int = MAX_SOURCE) -> None:
+        self._left = characters
+
+    def take(self, lines: Iterable[str]) -> bool:
+        """Whether these lines fit."""
+        self._left -= sum(map(len, lines))
+        return self._left >= 0
+
+
+def stack_as_dict(
+    frames: tuple[CodeFrame, ...], presentation: Presentation, room: Room
+) -> dict[str, Any]:
+    """A stack, outermost frame first; the innermost frames get their source first.
+
+    Nothing where there is no frame, for Relay takes an empty stack for a mistake.
+    """
+    in_app = [place for place, frame in enumerate(frames) if frame.in_app]
+    half = MAX_SURROUNDED // 2
+    middle = set(in_app[half:-half])
+    shown = [
+        frame_as_dict(frame, presentation, room, alone=place in middle)
+        for place, frame in reversed(tuple(enumerate(frames)))
+    ]
+    return {"stacktrace": {"frames": shown[::-1]}} if shown else {}
+
+
+def other_threads(
+    threads: tuple[ThreadStack, ...], current: int, presentation: Presentation, room: Room
+) -> list[dict[str, Any]]:
+    """The stacks of all threads but the current one, whose stack is the exception's."""
+    shown: list[dict[str, Any]] = []
+    size = 0
+    for thread in threads:
+        if thread.thread_id == current or len(shown) >= MAX_THREADS - 1:
+            continue
+        frames = tuple(
+            classify(raw, presentation.rules) for raw in reversed(thread.frames[:MAX_THREAD_FRAMES])
+        )
+        described = {
+            "id": thread.thread_id,
+            "name": thread.name[:MAX_THREAD_NAME],
+            "main": thread.is_main,
+            "current": False,
+            "crashed": False,
+            **stack_as_dict(frames, presentation, room),
+        }
+        size += len(json.dumps(described))
+        if size > MAX_THREADS_BYTES:
+            break
+        shown.append(described)
+    return shown
+
+
+def frame_as_dict(
+    frame: CodeFrame,
+    presentation: Presentation,
+    room: Room | None = None,
+    *,
+    alone: bool = False,
+) -> dict[str, Any]:
+    """One frame as Sentry wants it; source context on in-app frames only.
+
+    `alone`: its line without those around it.
+    """
+    filename = frame.code.co_filename
+    path = os.path.abspath(filename) if not filename.startswith("<") else filename
+    shown: dict[str, Any] = {
+        "filename": short_filename(frame.module, filename)[-MAX_PATH:],
+        "abs_path": path[-MAX_PATH:],
+        "function": frame.code.co_name[:MAX_SYMBOL],
+        "module": frame.module[:MAX_MODULE],
+        "lineno": frame.lineno,
+        "in_app": frame.in_app,
+    }
+    if frame.in_app and presentation.include_source_context and frame.lineno is not None:
+        lines = window(filename, frame.module, frame.lineno)
+        if lines is not None:
+            around = () if alone else (*lines.before, *lines.after)
+            if room is None or room.take((lines.line, *around)):
+                shown["context_line"] = lines.line
+                if not alone:
+                    shown["pre_context"] = list(lines.before)
+                    shown["post_context"] = list(lines.after)
+    return shown
+
+
+def short_filename(module: str, filename: str) -> str:
+    """A path from the top-level package on, `shop/pricing.py`, as the SDK shortens it."""
+    package = module.partition(".")[0]
+    if package == module or not module:
+        return os.path.basename(filename)
+    named = module.replace(".", os.sep)
+    for tail in (f"{named}.py", f"{named}{os.sep}__init__.py"):
+        if filename.endswith(os.sep + tail):
+            return tail
+    top = getattr(sys.modules.get(package), "__file__", None)
+    folder = os.path.dirname(os.path.dirname(top)) if top is not None else ""
+    return filename.removeprefix(folder).lstrip(os.sep) if folder else filename
