@@ -32,6 +32,7 @@ class LoopStallIntegration(Integration):
         ignore: patterns over the culprit's dotted name, or `"cause:..."`.
         startup_grace: stalls this soon after the loop's first start are not sent (0.0).
         threads: whose stacks go along, `"culprit"` or `"all"`.
+        profile: the stall's samples go out as a Sentry profile with its event.
         on_stall: called with the `Stall` off the loop for every stall, sent or not.
 
     Raises:

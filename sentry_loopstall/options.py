@@ -30,6 +30,7 @@ class OptionKeywords(TypedDict, total=False):
     ignore: Sequence[str]
     startup_grace: float
     threads: Literal["culprit", "all"]
+    profile: bool
     on_stall: OnStall | None
 
 
@@ -47,6 +48,7 @@ class Options:
     ignore: tuple[str, ...] = ()
     startup_grace: float = 0.0
     threads: Literal["culprit", "all"] = "culprit"
+    profile: bool = False
     on_stall: OnStall | None = None
 
     @classmethod
@@ -220,6 +222,13 @@ def _threads(name: str, value: Any) -> str:
     return value
 
 
+def _switch(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        msg = f"{name} must be True or False, not {_shown(value)}"
+        raise TypeError(msg)
+    return value
+
+
 _FROM_ENVIRONMENT = ("threshold", "sample_rate")
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
@@ -233,5 +242,6 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "ignore": _ignore,
     "startup_grace": _seconds(0.0),
     "threads": _threads,
+    "profile": _switch,
     "on_stall": _callable,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 import time
@@ -25,12 +26,13 @@ Event = dict[str, Any]
 
 
 class Captured:
-    """What arrived, and a way to wait for it."""
+    """What arrived, and a way to wait for it; in `others` the items that are no events."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.stalls: list[Stall] = []
         self.lost: list[tuple[str, int]] = []
+        self.others: list[tuple[str, Event]] = []
         self.changed = threading.Condition()
 
     def add(self, kind: list[Any], what: object) -> None:
@@ -40,6 +42,10 @@ class Captured:
 
     def on_stall(self, stall: Stall) -> None:
         self.add(self.stalls, stall)
+
+    def of_type(self, kind: str) -> list[Event]:
+        """What came in items of another type than `event`."""
+        return [content for other, content in self.others if other == kind]
 
     def wait_for_events(self, number: int = 1, timeout: float = 10.0) -> list[Event]:
         with self.changed:
@@ -66,6 +72,10 @@ class KeepingTransport(Transport):
         event = envelope.get_event()
         if event is not None:
             self.captured.add(self.captured.events, event)
+            return
+        for item in envelope.items:
+            kept = (str(item.type), json.loads(item.get_bytes()))
+            self.captured.add(self.captured.others, kept)
 
     def is_healthy(self) -> bool:
         return self.healthy

@@ -26,7 +26,7 @@ FORBIDDEN = {
 BASICS = ("stall", "recording", "expected", "options", "log")
 
 OUTSIDE = {
-    "sentry_sdk": {"integration", "report.scope", "report.transport"},
+    "sentry_sdk": {"integration", "report.scope", "report.transport", "report.flamegraph"},
     "wrapt": {"watch.loop_hook"},
 }
 STARTS_THREADS = {"watch.watcher", "report.reporter"}

@@ -23,6 +23,7 @@ CALLABLE = "a callable that takes a Stall, or None"
 COUNT = "an integer of at least 1"
 PAIR = "a pair of seconds (first, largest) with 0 <= first <= largest"
 THREADS = '"culprit" or "all"'
+SWITCH = "True or False"
 CURE = "give a larger hang_after, or hang_after=None"
 PATTERNS = 'a sequence of patterns such as ("reports.*", "cause:cpu_starved")'
 
@@ -108,6 +109,10 @@ REFUSED: list[tuple[str, Any, type[Exception], str]] = [
     ("threads", True, TypeError, THREADS),
     ("threads", None, TypeError, THREADS),
     ("threads", ["all"], TypeError, THREADS),
+    ("profile", 0, TypeError, SWITCH),
+    ("profile", 1.0, TypeError, SWITCH),
+    ("profile", "trace", TypeError, SWITCH),
+    ("profile", None, TypeError, SWITCH),
     ("on_stall", "print", TypeError, CALLABLE),
     ("on_stall", 1, TypeError, CALLABLE),
 ]
@@ -252,6 +257,7 @@ def test_a_hang_that_comes_before_its_stall_is_impossible(
         ({"startup_grace": 30}, {"startup_grace": 30.0}),
         ({"threads": "culprit"}, {"threads": "culprit"}),
         ({"threads": "all"}, {"threads": "all"}),
+        ({"profile": True}, {"profile": True}),
         ({"on_stall": print}, {"on_stall": print}),
     ],
     ids=str,
@@ -279,6 +285,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         ignore=(),
         startup_grace=0.0,
         threads="culprit",
+        profile=False,
         on_stall=None,
     )
 

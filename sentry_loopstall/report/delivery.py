@@ -19,6 +19,7 @@ from ..recording import Recording
 from ..stall import Outcome, Stall
 from . import scope, transport
 from .event import Suppressed, build_event, fingerprint, who_waited
+from .flamegraph import Flamegraph
 from .frames import Presentation
 from .held_back import HeldBack
 from .limits import Limits, Permit, Subject
@@ -68,15 +69,18 @@ class Delivery:
             ask = _sampler(options, partial(story.stall, number))
             verdict = self._limits.judge(subject, options, ask=ask, healthy=transport.is_healthy)
             verdicts.append(verdict)
+        flamegraph = Flamegraph() if options.profile else None
         told = []
         for number, verdict in enumerate(verdicts):
             if isinstance(verdict, Permit):
-                outcome = self._send(story, number, verdict)
+                outcome = self._send(story, number, verdict, flamegraph)
                 self._limits.settle(verdict, outcome, options)
             else:
                 outcome = verdict
                 self._held_back.count(outcome)
             told.append(outcome)
+        if flamegraph is not None and Outcome.SENT in told:
+            flamegraph.send(story.diagnosis, listening.rules)
         _call_on_stall(options, story, told)
 
     def _chance(self, recording: Recording) -> float:
@@ -91,12 +95,14 @@ class Delivery:
         return chance
 
     @staticmethod
-    def _send(story: _Story, number: int, permit: Permit) -> Outcome:
+    def _send(story: _Story, number: int, permit: Permit, flamegraph: Flamegraph | None) -> Outcome:
         finding = story.diagnosis.findings[number]
         stall = story.stall(number)
         suppressed = Suppressed(permit.suppressed_events, permit.suppressed_seconds)
         waiting = who_waited(stall.waiters.names)
         event = build_event(story.diagnosis, finding, story.presentation, suppressed, waiting)
+        if flamegraph is not None:
+            flamegraph.link(event)
         try:
             return scope.capture(event, stall, finding.shown.sample.context)
         except Exception:  # noqa: BLE001 - the allowance must be given back

@@ -212,7 +212,7 @@ KINDS: dict[str, tuple[Callable[[], Recording], Cause, int]] = {
 @pytest.fixture
 def client(init: Init, captured: Captured) -> Captured:
     init(
-        {"culprit_backoff": (0, 0), "max_events_per_hour": 1000, "threshold": 0.25},
+        {"culprit_backoff": (0, 0), "threshold": 0.25, "profile": True},
         release="shop@1.0",
         environment="production",
     )
