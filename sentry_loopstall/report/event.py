@@ -21,11 +21,11 @@ from .frames import (
 
 MAX_TAG = 200  # characters, Relay's
 MAX_NAME = 200  # characters of a name in the context, so that it stays below 8 KB
-MAX_NAME_IN_TITLE = 500
+MAX_KEY = 250  # characters of a part of the fingerprint
 MAX_WAITING = 100  # characters of the name of somebody who waited
 MAX_WAITING_BYTES = 800
 MAX_BREAKDOWN = 10  # lines
-MAX_BREAKDOWN_BYTES = 2500
+MAX_BREAKDOWN_BYTES = 1000  # from 1024 on older versions of the SDK cut any text
 NEVER_ERROR = (Cause.GARBAGE_COLLECTION, Cause.CPU_STARVED)
 
 
@@ -44,7 +44,7 @@ def title(diagnosis: Diagnosis, finding: Finding) -> str:
     if culprit is None:
         return _title_of_nobody(diagnosis, finding)
     # Sentry shows the first line only.
-    name = _one_line(culprit.name, MAX_NAME_IN_TITLE)
+    name = _one_line(culprit.name, MAX_NAME)
     if finding.cause is Cause.MANY_CALLBACKS:
         number = "Many" if recording.callbacks is None else str(recording.callbacks)
         share = f"{culprit.share * 100:.0f} % in {name}"
@@ -89,7 +89,7 @@ def fingerprint(finding: Finding) -> list[str]:
     """One culprit, one issue: never a line, a caller or a duration."""
     if finding.culprit is None:
         return ["loop_stall", str(finding.cause)]
-    named = [finding.culprit.module, finding.culprit.qualname]
+    named = [finding.culprit.module[:MAX_KEY], finding.culprit.qualname[:MAX_KEY]]
     if finding.cause is Cause.MANY_CALLBACKS:
         return ["loop_stall", str(finding.cause), *named]
     return ["loop_stall", *named]
@@ -191,17 +191,18 @@ def _share_of(culprit: Culprit, count: int | None) -> str:
     if culprit.call:
         text += f" › {culprit.call}"
     if culprit.filename is not None:
-        text += f" ({_at_line(os.path.basename(culprit.filename), culprit.lineno)})"
+        filename = os.path.basename(culprit.filename)[-MAX_NAME:]
+        text += f" ({_at_line(filename, culprit.lineno)})"
     return text
 
 
 def story(run: Run, started_at: float, presentation: Presentation) -> str:
     """`+0.10 s price_all (pricing.py:41) in time.sleep(1)`."""
     frame = run.blamed.frame
-    text = f"+{run.at - started_at:.2f} s {run.blamed.key[1]}"
+    text = f"+{run.at - started_at:.2f} s {_one_line(run.blamed.key[1], MAX_NAME)}"
     if frame is None:
         return text
-    text += f" ({_at_line(os.path.basename(frame.code.co_filename), frame.lineno)})"
+    text += f" ({_at_line(os.path.basename(frame.code.co_filename)[-MAX_NAME:], frame.lineno)})"
     call = presentation.call(frame)
     return f"{text} in {call}" if call else text
 

@@ -17,10 +17,10 @@ from ..diagnose.in_app import CodeFrame, InAppRules, classify
 from ..recording import ThreadStack
 from .source import called_name, expression, window
 
-MAX_SYMBOL = 500  # characters of a function's name; Relay keeps 512
-MAX_MODULE = 500
+MAX_SYMBOL = 250  # characters of a function's name; Relay keeps 512
+MAX_MODULE = 250
 MAX_THREAD_NAME = 200
-MAX_PATH = 1000
+MAX_PATH = 1000  # bytes; from 1024 on older versions of the SDK cut any text
 MAX_SURROUNDED = (
     50  # in-app frames of a stack whose surrounding lines Relay keeps, half at each end
 )
@@ -113,8 +113,8 @@ def frame_as_dict(
     filename = frame.code.co_filename
     path = os.path.abspath(filename) if not filename.startswith("<") else filename
     shown: dict[str, Any] = {
-        "filename": short_filename(frame.module, filename)[-MAX_PATH:],
-        "abs_path": path[-MAX_PATH:],
+        "filename": end_of(short_filename(frame.module, filename)),
+        "abs_path": end_of(path),
         "function": frame.code.co_name[:MAX_SYMBOL],
         "module": frame.module[:MAX_MODULE],
         "lineno": frame.lineno,
@@ -130,6 +130,13 @@ def frame_as_dict(
                     shown["pre_context"] = list(lines.before)
                     shown["post_context"] = list(lines.after)
     return shown
+
+
+def end_of(path: str) -> str:
+    """The part of an endless path that tells the most."""
+    if len(path) * 4 <= MAX_PATH:
+        return path
+    return path.encode(errors="replace")[-MAX_PATH:].decode(errors="ignore")
 
 
 def short_filename(module: str, filename: str) -> str:

@@ -18,7 +18,7 @@ from ..diagnose.diagnosis import Diagnosis
 from ..diagnose.in_app import CodeFrame, InAppRules
 from ..diagnose.samples import Blamed, blame, callback_key, classifier
 from ..recording import OtherThread, Recording
-from .frames import MAX_MODULE, MAX_PATH, MAX_SYMBOL, MAX_THREAD_NAME, short_filename
+from .frames import MAX_MODULE, MAX_SYMBOL, MAX_THREAD_NAME, end_of, short_filename
 
 LONGEST = 60.0  # seconds before the end of a stall, where its event is
 
@@ -188,8 +188,8 @@ def _shown(frame: CodeFrame) -> Frame:
     filename = frame.code.co_filename
     path = os.path.abspath(filename) if not filename.startswith("<") else filename
     return {
-        "abs_path": path[-MAX_PATH:],
-        "filename": short_filename(frame.module, filename)[-MAX_PATH:],
+        "abs_path": end_of(path),
+        "filename": end_of(short_filename(frame.module, filename)),
         "function": frame.qualname[:MAX_SYMBOL],
         "module": frame.module[:MAX_MODULE],
         "lineno": frame.lineno,
