@@ -18,16 +18,22 @@ usable := import ensurepip, sys; sys.exit(sys.version_info < (3, 11))
 .DELETE_ON_ERROR:
 # Two pips at once would break the environment.
 .NOTPARALLEL:
-.PHONY: help test demo lint format typecheck bench clean
+.PHONY: help test demo triage test-triage lint format typecheck bench clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 test: .venv/.installed-tests ## run the tests (a few minutes)
 	$(python) -m pytest $(ARGS)
 
 demo: .venv/.installed-example ## run the example shop under load and show what is caught
 	$(python) -m example_app.demo $(ARGS)
+
+triage: .venv/.installed-example .venv-triage/.installed ## look at the issues of the example in a browser
+	$(python) -m example_app.bugsink $(ARGS)
+
+test-triage: .venv/.installed-triage .venv-triage/.installed ## test what a person sees of the issues
+	$(python) -m pytest tests/triage $(ARGS)
 
 lint: .venv/.installed-lint ## look for mistakes and for what is not formatted
 	$(python) -m ruff check .
@@ -44,13 +50,22 @@ bench: .venv/.installed-benchmarks ## measure what watching costs
 	$(python) -m benchmarks $(ARGS)
 
 clean: ## remove .venv and everything that was built or cached
-	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-triage build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.installed-%: pyproject.toml $(python)
 	@echo "installing the package and its $* into .venv"
 	@$(python) -m pip install --quiet 'pip>=25.1' # the first that knows --group
 	@$(python) -m pip install --quiet --editable . --group $*
+	@touch $@
+
+# In an environment of its own, and out of pyproject.toml: the file says why.
+bugsink := example_app/bugsink/requirements.txt
+
+.venv-triage/.installed: $(bugsink) $(python)
+	@echo "installing Bugsink into .venv-triage"
+	@$(python) -m venv --clear .venv-triage
+	@.venv-triage/bin/python -m pip install --quiet --requirement $(bugsink)
 	@touch $@
 
 # A .venv of another Python than the one asked for is made anew.

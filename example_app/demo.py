@@ -12,8 +12,9 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from rich.console import Console
@@ -28,6 +29,7 @@ from example_app.scenarios import MISTAKES
 from example_app.server_process import ServerError, serve_application
 from example_app.triage import caught, find_misses, find_problems, group
 
+EXPECTED_CULPRITS = frozenset(mistake.culprit for mistake in MISTAKES)
 LONGEST_DEMO = 100.0
 LONGEST_DELIVERY = 10.0
 # Added to a signal's number, as shells do for a process that a signal ended.
@@ -51,7 +53,13 @@ async def run(console: Console) -> int:
 async def _run_with_receiver(console: Console) -> int:
     with EnvelopeReceiver() as receiver:
         print_lines(console, "", "SENTRY_DSN is not set: a local receiver stands for Sentry.")
-        report = await _serve_and_drive(console, receiver.dsn, receiver)
+        report = await serve_and_drive(
+            console,
+            receiver.dsn,
+            wait_for_delivery=lambda: receiver.wait_for(
+                lambda: caught(receiver.events) >= EXPECTED_CULPRITS, LONGEST_DELIVERY
+            ),
+        )
         events = receiver.events
     print_issues(console, group(events))
     print_health(console, report)
@@ -74,7 +82,7 @@ async def _run_with_account(console: Console, dsn: str) -> int:
     # Without the key, which is nobody's business.
     host = urlsplit(dsn).hostname
     print_lines(console, "", f"SENTRY_DSN is set: events go to {host}, and are not checked here.")
-    report = await _serve_and_drive(console, dsn, None)
+    report = await serve_and_drive(console, dsn, inherit_options=True)
     print_health(console, report)
     if report.failures:
         print_lines(console, "red", "\nNot as it should be:", *report.failures)
@@ -90,12 +98,19 @@ async def _run_with_account(console: Console, dsn: str) -> int:
     return 0
 
 
-async def _serve_and_drive(
-    console: Console, dsn: str, receiver: EnvelopeReceiver | None
+async def serve_and_drive(
+    console: Console,
+    dsn: str,
+    *,
+    inherit_options: bool = False,
+    wait_for_delivery: Callable[[], object] | None = None,
 ) -> LoadReport:
-    """Start the application, load it, and stop it; all that it reports has then arrived."""
+    """Start the application, load it, and stop it; all that it reports has then arrived.
+
+    `wait_for_delivery` runs on a thread, while the application still serves.
+    """
     with SlowCarrier() as carrier, tempfile.TemporaryDirectory(prefix="demo-") as folder:
-        environment = _environment(dsn, folder, inherit_options=receiver is None)
+        environment = _environment(dsn, folder, inherit_options=inherit_options)
         environment[CARRIER_URL] = carrier.url
         async with serve_application(environment, Path(folder)) as server:
             print_lines(console, "", "The shop opens…")
@@ -104,13 +119,8 @@ async def _serve_and_drive(
             with _progress(console) as advance:
                 report = await drive(server.url, advance)
             server.check()
-            if receiver is not None:
-                expected = {mistake.culprit for mistake in MISTAKES}
-                await asyncio.to_thread(
-                    receiver.wait_for,
-                    lambda: expected <= caught(receiver.events),
-                    LONGEST_DELIVERY,
-                )
+            if wait_for_delivery is not None:
+                await asyncio.to_thread(wait_for_delivery)
     return report
 
 
@@ -149,22 +159,25 @@ def _progress(console: Console) -> Iterator[Advance]:
         yield advance
 
 
-async def _run_until_signal(console: Console) -> int:
-    """Run the demo; let a signal end it as if an exception had, so that everything is stopped."""
-    demo = asyncio.create_task(run(console))
+async def run_until_signal(console: Console, program: Coroutine[Any, Any, int]) -> int:
+    """Let a signal end a program as if an exception had, so that everything is stopped.
+
+    Return its exit code, or the signal's.
+    """
+    running = asyncio.create_task(program)
     received: list[signal.Signals] = []
 
     def on_signal(number: signal.Signals) -> None:
         # Once: what has to be stopped is stopped within a few seconds, whatever else arrives.
         if not received:
-            demo.cancel()
+            running.cancel()
         received.append(number)
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, on_signal, number)
     try:
-        return await demo
+        return await running
     except asyncio.CancelledError:
         if not received:
             raise
@@ -174,7 +187,8 @@ async def _run_until_signal(console: Console) -> int:
 
 def main() -> int:
     """Run the demo on this thread."""
-    return asyncio.run(_run_until_signal(Console(highlight=False)))
+    console = Console(highlight=False)
+    return asyncio.run(run_until_signal(console, run(console)))
 
 
 if __name__ == "__main__":

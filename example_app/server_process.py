@@ -1,4 +1,4 @@
-"""Runs in the demo's process: the application as a child process under uvicorn."""
+"""Runs in the demo's process: servers as child processes, above all the application's uvicorn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -26,40 +26,41 @@ LOG_LINES_SHOWN = 20
 
 
 class ServerError(RuntimeError):
-    """The application did not start, or ended by itself; the text ends with its log."""
+    """A server did not start, or ended by itself; the text ends with its log."""
 
 
 class ServerProcess:
-    """A running application."""
+    """A running server."""
 
-    def __init__(self, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    def __init__(self, name: str, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
         self.url = url
+        self._name = name
         self._process = process
         self._log = log
 
-    async def wait_until_it_serves(self) -> None:
-        """Return when the healthy endpoint answers."""
+    async def wait_until_it_serves(self, path: str = HEALTHY_PATH) -> None:
+        """Return when `path` answers."""
         async with asyncio.timeout(LONGEST_START), httpx.AsyncClient(trust_env=False) as client:
             while True:
                 self.check()
                 with contextlib.suppress(httpx.TransportError):
-                    if (await client.get(self.url + HEALTHY_PATH, timeout=2)).is_success:
+                    if (await client.get(self.url + path, timeout=2)).is_success:
                         return
                 await asyncio.sleep(0.05)
 
     def check(self) -> None:
-        """Raise `ServerError` if the application has ended."""
+        """Raise `ServerError` if it has ended."""
         if (code := self._process.poll()) is not None:
-            message = f"the application ended with exit code {code}\n{self.log_end()}"
+            message = f"{self._name} ended with exit code {code}\n{self.log_end()}"
             raise ServerError(message)
 
     def log_end(self) -> str:
-        """The last lines of what the application printed."""
+        """The last lines of what it printed."""
         lines = self._log.read_text(errors="replace").splitlines()
         return "\n".join(lines[-LOG_LINES_SHOWN:])
 
     async def stop(self) -> None:
-        """Ask the application to end, and make it if it does not."""
+        """Ask the server to end, and make it if it does not."""
         if self._process.poll() is None:
             self._process.terminate()
             try:
@@ -70,30 +71,56 @@ class ServerProcess:
                 await asyncio.to_thread(self._process.wait)
 
 
+def listen() -> socket.socket:
+    """A socket on a free port; a child that inherits it need not fear for the port."""
+    listener = socket.create_server((HOST, 0), backlog=256)
+    # uvicorn takes every inherited socket for a Unix one, for which asyncio does not set this.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def start_server(
+    name: str,
+    command: Sequence[str],
+    listener: socket.socket,
+    *,
+    environment: Mapping[str, str],
+    folder: Path,
+    log: Path,
+) -> ServerProcess:
+    """Start a server in `folder` on a socket that already listens, and close it here."""
+    with listener, log.open("wb") as output:
+        port = listener.getsockname()[1]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env=dict(environment),
+            pass_fds=[listener.fileno()],
+            # Ctrl-C in the terminal is for the demo, which then ends the server in order.
+            start_new_session=True,
+        )
+        return ServerProcess(name, process, f"http://{HOST}:{port}", log)
+
+
 @contextlib.asynccontextmanager
 async def serve_application(
     environment: Mapping[str, str], folder: Path
 ) -> AsyncIterator[ServerProcess]:
     """Start the application on a free port, with a log in `folder`; stop it at the end."""
-    log = folder / "application.log"
-    # The child inherits a socket that already listens: nobody can take its port in between.
-    with socket.create_server((HOST, 0), backlog=256) as listener, log.open("wb") as output:
-        # uvicorn takes every inherited socket for a Unix one, for which asyncio does not set this.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        command = [sys.executable, "-m", "uvicorn", "example_app.app:app"]
-        options = ["--loop=asyncio", "--log-level=warning", f"--fd={listener.fileno()}"]
-        process = subprocess.Popen(
-            [*command, *options, f"--timeout-graceful-shutdown={LONGEST_GOODBYE}"],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=ROOT,
-            env=dict(environment),
-            pass_fds=[listener.fileno()],
-            # Ctrl-C in the terminal is for the demo, which then ends the application in order.
-            start_new_session=True,
-        )
-        server = ServerProcess(process, f"http://{HOST}:{listener.getsockname()[1]}", log)
+    listener = listen()
+    command = [sys.executable, "-m", "uvicorn", "example_app.app:app"]
+    options = ["--loop=asyncio", "--log-level=warning", f"--fd={listener.fileno()}"]
+    server = start_server(
+        "the application",
+        [*command, *options, f"--timeout-graceful-shutdown={LONGEST_GOODBYE}"],
+        listener,
+        environment=environment,
+        folder=ROOT,
+        log=folder / "application.log",
+    )
     try:
         yield server
     finally:
