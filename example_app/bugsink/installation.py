@@ -40,7 +40,6 @@ class Installation:
     """What one needs to know of a Bugsink: where it is, and how one gets in."""
 
     url: str
-    folder: Path
     project: int
     dsn: str
     token: str
@@ -72,7 +71,7 @@ async def install(folder: Path, port: int) -> Installation:
         )
     made = json.loads(printed.splitlines()[-1])
     url = f"http://{HOST}:{port}"
-    return Installation(url, folder, email=EMAIL, password=password, **made)
+    return Installation(url, email=EMAIL, password=password, **made)
 
 
 def bugsink_environment() -> dict[str, str]:

@@ -16,9 +16,10 @@ READY_PATH = "/health/ready"
 @contextlib.asynccontextmanager
 async def serve_bugsink() -> AsyncIterator[Installation]:
     """Install a new Bugsink, serve it, and leave nothing of it behind."""
-    with tempfile.TemporaryDirectory(prefix="bugsink-") as folder, listen() as listener:
+    with tempfile.TemporaryDirectory(prefix="bugsink-") as name, listen() as listener:
+        folder = Path(name)
         port: int = listener.getsockname()[1]
-        installation = await install(Path(folder), port)
+        installation = await install(folder, port)
         server = start_server(
             "Bugsink",
             [
@@ -34,8 +35,8 @@ async def serve_bugsink() -> AsyncIterator[Installation]:
             ],
             listener,
             environment=bugsink_environment(),
-            folder=installation.folder,
-            log=installation.folder / "bugsink.log",
+            folder=folder,
+            log=folder / "bugsink.log",
         )
         try:
             await server.wait_until_it_serves(READY_PATH)
