@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from ..recording import Recording
 from ..stall import Culprit, Frame
@@ -36,7 +37,7 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Consecutive samples that stand on the same expression; `at` is monotonic seconds."""
+    """Consecutive samples on the same expression, or of a loop; `at` is monotonic seconds."""
 
     at: float
     seconds: float
@@ -114,7 +115,7 @@ def _expression_key(one: Blamed) -> object:
 
 def timeline(blamed: tuple[Blamed, ...], most: int) -> list[Run]:
     """Runs of equal samples in the order of time; the coarser, the more there would be."""
-    finest = _runs(blamed, lambda one: (one.key, _expression_key(one)))
+    finest = _without_loops(_runs(blamed, lambda one: (one.key, _expression_key(one))))
     if len(finest) <= most:
         return finest
     by_function = _runs(blamed, lambda one: one.key)
@@ -133,6 +134,30 @@ def _runs(blamed: tuple[Blamed, ...], same: Callable[[Blamed], object]) -> list[
         else:
             runs.append(Run(one.at, one.seconds, one))
     return runs
+
+
+def _without_loops(runs: list[Run]) -> list[Run]:
+    """A line that comes back to an expression is one run, on the expression with the most time.
+
+    A computation goes round a few expressions thousands of times; in which of them a sample finds
+    it is chance, and no story.
+    """
+    told: list[Run] = []
+    for _, group in groupby(runs, lambda run: (run.blamed.key, _line(run.blamed))):
+        turns = list(group)
+        times: dict[object, float] = defaultdict(float)
+        for turn in turns:
+            times[_expression_key(turn.blamed)] += turn.seconds
+        if len(times) == len(turns):
+            told += turns
+            continue
+        longest = max(turns, key=lambda turn: times[_expression_key(turn.blamed)])
+        told.append(Run(turns[0].at, sum(turn.seconds for turn in turns), longest.blamed))
+    return told
+
+
+def _line(one: Blamed) -> int | None:
+    return None if one.frame is None else one.frame.lineno
 
 
 def no_single_callback(blamed: tuple[Blamed, ...], recording: Recording, threshold: float) -> bool:

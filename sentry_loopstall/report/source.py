@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 import tokenize
 from functools import lru_cache
@@ -17,6 +18,8 @@ from ..diagnose.in_app import CodeFrame
 CONTEXT_LINES = 5  # before and after, as the SDK shows
 MAX_LINE = 256  # characters
 MAX_EXPRESSION = 120  # characters, the contract's
+
+_WITH = re.compile(r"(async\s+)?with\b")
 
 
 class Window(NamedTuple):
@@ -88,7 +91,20 @@ def _expression(
     encoded = [line.encode() for line in lines[first - 1 : last]]
     encoded[-1] = encoded[-1][:end]
     encoded[0] = encoded[0][start:]
-    return b"\n".join(encoded).decode(errors="replace")
+    text = b"\n".join(encoded).decode(errors="replace")
+    return _managers(text) if _WITH.match(text) else text
+
+
+def _managers(text: str) -> str:
+    """What a `with` statement enters: Python 3.11 has its position span the whole statement."""
+    try:
+        (statement,) = ast.parse(text).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return text
+    if not isinstance(statement, ast.With | ast.AsyncWith):
+        return text
+    managers = [ast.get_source_segment(text, item.context_expr) for item in statement.items]
+    return ", ".join(manager or "" for manager in managers)
 
 
 def _lines(filename: str, module: str) -> list[str]:

@@ -685,6 +685,26 @@ def test_another_expression_is_another_run() -> None:
     ]
 
 
+LOOPING = Source("def price_all():\n    x = f(g(1))\n    h(2)\n")
+INNER, OUTER, NEXT_LINE = (LOOPING.frame(one) for one in ("g(1)", "f(g(1))", "h(2)"))
+
+
+def test_a_line_that_comes_back_to_an_expression_is_one_run() -> None:
+    """In which expression of a loop a sample finds it is chance; the one with most time is told."""
+    blamed = blamed_of([INNER], [OUTER], [INNER], [INNER], [OUTER], [TAX])
+    assert told(blamed) == [(0.0, 0.3125, "price_all"), (0.3125, 0.0625, "tax")]
+    frame = timeline(blamed, 30)[0].blamed.frame
+    assert frame is not None
+    assert frame.position == classify(INNER, RULES).position
+
+
+def test_what_follows_in_its_order_is_no_loop() -> None:
+    """Neither one expression after the other, nor the same line after something else."""
+    assert len(told(blamed_of([INNER], [OUTER]))) == 2
+    assert len(told(blamed_of([INNER], [NEXT_LINE], [INNER]))) == 3
+    assert len(told(blamed_of([INNER], [TAX], [INNER]))) == 3
+
+
 def test_runs_are_dated_from_the_start_of_the_stall() -> None:
     """By the watcher's clock, as the recording is."""
     seen = recording([sample(100.0, PRICE), sample(101.0, TAX)], started_at=100.0, duration=2.0)

@@ -258,6 +258,29 @@ def test_what_is_awaited(standing: Standing) -> None:
     assert called_name(frame) == "g.h"
 
 
+@pytest.mark.parametrize("kind", ["", "async "])
+@pytest.mark.parametrize(
+    ("managers", "shown"),
+    [
+        ("self._lock", ["self._lock"]),
+        ("self._lock as held", ["self._lock"]),
+        ("(\n        locks['ä'] as one,\n        b\n    )", ["locks['ä']", "b"]),
+        ("with_lock, b", ["with_lock", "b"]),
+    ],
+    ids=["one", "named", "several", "keyword"],
+)
+def test_entering_a_context_is_told_without_what_is_done_in_it(
+    standing: Standing, kind: str, managers: str, shown: list[str]
+) -> None:
+    """Python 3.11 has no position of its own for each manager, and names all of them."""
+    text = f"async def f():\n    {kind}with {managers}:\n        g()\n        return h(1)\n"
+    statement = text[text.index(f"{kind}with ") : -1]
+    on = statement if sys.version_info < (3, 12) else shown[0]
+    expected = ", ".join(shown) if sys.version_info < (3, 12) else shown[0]
+    frame = standing(text, on)
+    assert expression(frame) == expected
+
+
 @pytest.mark.parametrize(
     ("length", "shown"),
     [
