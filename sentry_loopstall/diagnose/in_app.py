@@ -88,7 +88,8 @@ def classify(raw: RawFrame, rules: InAppRules) -> CodeFrame:
 
 
 def _is_in_app(filename: str, module: str, rules: InAppRules) -> bool:
-    if filename.startswith("<") and not filename.startswith("<frozen "):
+    # `<string>`, or just a name (Sanic's own handler), says nothing of where code lies.
+    if not os.path.isabs(filename) and not filename.startswith("<frozen "):
         if module.startswith("namedtuple_"):  # `collections` names its namespace so
             return False
         # Generated code belongs to the module whose namespace it runs in.

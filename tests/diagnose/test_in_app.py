@@ -201,7 +201,9 @@ GENERATED = [
 ]
 
 
-@pytest.mark.parametrize("filename", ["<string>", "<attrs generated init x.Y>", "<template>"])
+@pytest.mark.parametrize(
+    "filename", ["<string>", "<attrs generated init x.Y>", "<template>", "handle_request"]
+)
 @pytest.mark.parametrize(
     ("module_file", "expected"),
     [one[1:] for one in GENERATED],
