@@ -18,6 +18,7 @@ from .recording import Recording
 from .report.reporter import Reporter
 from .watch.detector import Timing
 from .watch.loop_hook import CALLS_INTO_THE_LOOP, LoopHook
+from .watch.recorder import KeepAlive
 from .watch.stacks import running_loops
 from .watch.watched_run import WatchedRun
 from .watch.watcher import Watcher
@@ -29,19 +30,23 @@ class Detection:
     """Hook, watcher and reporter of one process.
 
     `audience` gives the options of whoever listens, None while nobody does; `tell` is called on
-    the reporter thread with each stall, `forget` in a forked child, which has seen none.
+    the reporter thread with each stall, `forget` in a forked child, which has seen none;
+    `keep_alive` is called on the watcher thread and gives what a blocked callback's context needs to
+    be alive then.
     """
 
     def __init__(
         self,
         audience: Callable[[], Options | None],
         tell: Callable[[Recording], None],
+        *,
         forget: Callable[[], None] = lambda: None,
+        keep_alive: KeepAlive = lambda _: (),
     ) -> None:
         self._audience = audience
         self._forget = forget
         self.reporter = Reporter(tell)
-        self.watcher = Watcher(self._timing, self.reporter.put)
+        self.watcher = Watcher(self._timing, self.reporter.put, keep_alive=keep_alive)
         self.hook = LoopHook(self._started, self._ended)
         self._exit_registered = False
         if hasattr(os, "register_at_fork"):  # Windows does not fork

@@ -12,7 +12,7 @@ from .interpreter import why_not_here
 from .log import logger
 from .options import OptionKeywords, Options, enabled
 from .report.delivery import Delivery
-from .report.scope import IDENTIFIER, timing_options
+from .report.scope import IDENTIFIER, timing_options, weakly_referred
 
 
 class LoopStallIntegration(Integration):
@@ -59,7 +59,12 @@ class LoopStallIntegration(Integration):
             logger.warning("sentry_loopstall is off: %s", reason)
             return
         delivery = Delivery()
-        _detection = Detection(timing_options, delivery.tell, delivery.after_fork)
+        _detection = Detection(
+            timing_options,
+            delivery.tell,
+            forget=delivery.after_fork,
+            keep_alive=weakly_referred,
+        )
         _detection.install()
 
 

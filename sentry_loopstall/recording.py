@@ -3,7 +3,8 @@
 These records are the whole contract between the two threads. The watcher builds a recording
 and never touches it again once it is handed over. Frames are raw `(code, f_lasti, module)`
 tuples: no live frame, so no local variable of the application is kept alive. The only live
-things are the copied `contextvars.Context`s, dropped with the recording when it was reported.
+things are the copied `contextvars.Context`s, and the requests that scopes in them refer to only
+weakly. They are dropped with the recording when it was reported.
 """
 
 from __future__ import annotations
@@ -147,7 +148,7 @@ class Recording:
 
     `expected` are the `expected_block`s entered and left within it. `late_poll`: the loop did not
     run callbacks, its poll came back late. `callbacks` is how many the stretch ran, `queued`
-    those that were still to run when it was first seen late.
+    those that were still to run when it was first seen late. `kept_alive` is only held.
     """
 
     id: str
@@ -165,6 +166,7 @@ class Recording:
     waiting: Waiting = Waiting()
     threads: tuple[ThreadStack, ...] = ()
     expected: tuple[ExpectedTime, ...] = ()
+    kept_alive: tuple[object, ...] = ()
 
     @property
     def duration(self) -> float:

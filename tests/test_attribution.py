@@ -459,6 +459,41 @@ def test_only_the_blocked_tasks_scope_is_in_the_event(
 
 
 @pytest.mark.parametrize("runner", LOOPS)
+def test_a_request_that_the_scope_knows_only_weakly_is_in_the_event_and_dies_with_it(
+    init: Init, captured: Captured, runner: Runner
+) -> None:
+    """As the SDK's integrations of aiohttp, Sanic and Tornado do it."""
+    class Request:
+        url = "http://shop.example/prices"
+
+    def asks(reference: weakref.ref[Request]) -> Callable[[Any, Any], Any]:
+        def processor(event: Any, hint: Any) -> Any:
+            request = reference()
+            if request is not None:
+                event["request"] = {"url": request.url}
+            return event
+
+        return processor
+
+    async def handle() -> None:
+        request = Request()
+        references.append(weakref.ref(request))
+        with sentry_sdk.isolation_scope() as scope:
+            scope.add_event_processor(asks(references[0]))
+            nap(0.25)
+
+    async def main() -> None:
+        await asyncio.create_task(handle())
+
+    init()
+    references: list[weakref.ref[Request]] = []
+    runner(main())
+    (event,) = captured.wait_for_events()
+    assert event["request"] == {"url": Request.url}
+    poll(lambda: references[0]() is None)
+
+
+@pytest.mark.parametrize("runner", LOOPS)
 def test_each_culprit_of_a_stall_has_its_own_scope(
     init: Init, captured: Captured, runner: Runner
 ) -> None:

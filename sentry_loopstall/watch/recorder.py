@@ -6,7 +6,8 @@ import itertools
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,9 @@ from .stacks import RunOnce
 MAX_GAPS = 50
 MAX_OTHER_SAMPLES = 50  # stacks kept of each other thread
 
+KeepAlive = Callable[[Context], Iterable[object]]
+"""Gives what must live until the stall of that context was told."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -59,12 +63,18 @@ class Recorder:
     """One late stretch of one loop, sample by sample."""
 
     def __init__(
-        self, where: LoopThread, before: tuple[Reading, ...], since_first_run: float
+        self,
+        where: LoopThread,
+        before: tuple[Reading, ...],
+        since_first_run: float,
+        keep_alive: KeepAlive,
     ) -> None:
         self._id = uuid.uuid4().hex
         self._where = where
         self._readings = [*before]
         self._since_first_run = since_first_run
+        self._keep_alive = keep_alive
+        self._kept_alive: dict[int, object] = {}
         self._samples: list[Sample] = []
         self._gaps: list[Gap] = []
         self._others: dict[int, tuple[str, float | None, list[tuple[float, Any]]]] = {}
@@ -104,6 +114,8 @@ class Recorder:
         else:
             callback = Callback(number=number)
             context = None
+        if context is not None:
+            self._kept_alive.update((id(one), one) for one in self._keep_alive(context))
         if self._samples and self._samples[-1].frames == frames:
             frames = self._samples[-1].frames  # equal stacks are one object
         self._readings.append(reading)
@@ -197,6 +209,7 @@ class Recorder:
             waiting=Waiting(waiting.callbacks, waiting.timers, io, waiting.ready),
             threads=self._threads,
             expected=expected_within(self._where.thread_id, stretch.started_at, stretch.ended_at),
+            kept_alive=tuple(self._kept_alive.values()),
         )
 
     def _ran_so_far(self) -> int | None:

@@ -15,7 +15,7 @@ from .evidence import CollectorClock, ThrottleReader, scheduling_of, thread_cpu_
 from .others import ThreadLook, all_stacks
 from .ping_probe import PingProbe
 from .probes import ExactProbe
-from .recorder import Reading, Recorder
+from .recorder import KeepAlive, Reading, Recorder
 from .stacks import RunOnce
 from .waiters import look_at_waiters, overdue_since
 
@@ -67,6 +67,7 @@ class WatchedRun:
     native_id: int | None
     instruments: Instruments
     hand_over: Callable[[Recording], None]
+    keep_alive: KeepAlive
     first_run_at: float
     skip: float | None = None
     state: LoopState = field(default_factory=LoopState)
@@ -150,7 +151,9 @@ class WatchedRun:
         recorder = self.recorder
         if recorder is None:
             since = decided.state.started_at - self.first_run_at
-            recorder = self.recorder = Recorder(self.where, (self.full, self.before), since)
+            recorder = self.recorder = Recorder(
+                self.where, (self.full, self.before), since, self.keep_alive
+            )
         if decided.thin:
             recorder.thin()
         # The frames first: what comes after may release the GIL, and the function would go on.
@@ -215,7 +218,8 @@ class WatchedRun:
         stretch = Stretch(max(since, looked_at), ended_at)
         if ended_at - stretch.started_at < timing.threshold:
             return
-        recorder = Recorder(self.where, before, stretch.started_at - self.first_run_at)
+        since_first_run = stretch.started_at - self.first_run_at
+        recorder = Recorder(self.where, before, since_first_run, self.keep_alive)
         recorder.add(frames, running, loop, reading, late=glance.late)
         recorder.add_others(self._others(glance))
         recorder.look_at_queue(look_at_waiters(loop, reading.at, recorder.waiting), None)

@@ -24,6 +24,7 @@ from .evidence import CollectorClock, ThrottleReader, own_switches, thread_calle
 from .others import OtherThreads, ThreadLook
 from .ping_probe import PingProbe
 from .probes import ExactProbe, shows_its_poll
+from .recorder import KeepAlive
 from .watched_run import Glance, Instruments, WatchedRun
 
 PARK_AFTER = 1.0  # seconds that every loop must have looked idle
@@ -42,7 +43,8 @@ OTHERS_EVERY = 0.05  # seconds between looks at the other threads
 class Watcher:
     """Looks at the running loops and hands a `Recording` of each stall to `hand_over`.
 
-    `timing` gives the options of the moment, None while nobody can hear of a stall.
+    `timing` gives the options of the moment, None while nobody can hear of a stall, `keep_alive`
+    what a sampled context needs to be alive when the stall is told.
     """
 
     def __init__(
@@ -50,9 +52,11 @@ class Watcher:
         timing: Callable[[], Timing | None],
         hand_over: Callable[[Recording], None],
         now: Callable[[], float] = time.monotonic,
+        keep_alive: KeepAlive = lambda _: (),
     ) -> None:
         self._timing = timing
         self._hand_over = hand_over
+        self._keep_alive = keep_alive
         self._now = now
         self._runs: dict[int, WatchedRun] = {}
         self._first_runs: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
@@ -110,6 +114,7 @@ class Watcher:
             native_id=native_id,
             instruments=self._instruments,
             hand_over=self._hand_over,
+            keep_alive=self._keep_alive,
             first_run_at=self._first_runs.setdefault(loop, self._now()),
         )
         self._runs[id(run)] = run
