@@ -30,9 +30,9 @@ class Detection:
     """Hook, watcher and reporter of one process.
 
     `audience` gives the options of whoever listens, None while nobody does; `tell` is called on
-    the reporter thread with each stall, `forget` in a forked child, which has seen none;
-    `keep_alive` is called on the watcher thread and gives what a blocked callback's context needs to
-    be alive then.
+    the reporter thread with each stall, `forget` in a forked child, which has seen none.
+    `keep_alive` is called on the watcher thread and gives what must be alive to tell the stall of a
+    blocked callback's context.
     """
 
     def __init__(

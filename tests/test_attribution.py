@@ -463,6 +463,7 @@ def test_a_request_that_the_scope_knows_only_weakly_is_in_the_event_and_dies_wit
     init: Init, captured: Captured, runner: Runner
 ) -> None:
     """As the SDK's integrations of aiohttp, Sanic and Tornado do it."""
+
     class Request:
         url = "http://shop.example/prices"
 

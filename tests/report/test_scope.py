@@ -10,7 +10,8 @@ import pytest
 from sentry_loopstall import Outcome
 from sentry_loopstall.diagnose.diagnosis import diagnose
 from sentry_loopstall.diagnose.in_app import InAppRules
-from sentry_loopstall.report.event import Presentation, build_event
+from sentry_loopstall.report.event import build_event
+from sentry_loopstall.report.frames import Presentation
 from sentry_loopstall.report.scope import capture
 from tests.conftest import Captured, Init
 from tests.fakes import evenly, frame, library, loop_frame
