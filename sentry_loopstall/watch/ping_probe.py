@@ -67,8 +67,11 @@ class PingProbe:
         """The event loop, or None once it was collected."""
         return self._loop()
 
-    def look(self, frame: FrameType | None) -> tuple[Pulse, RunOnce | None]:
-        """Tell whether the loop is busy, and ping it if it is."""
+    def look(self, frame: FrameType | None, due: float) -> tuple[Pulse, RunOnce | None]:
+        """Tell whether the loop is busy, and ping it if it is.
+
+        `due` (monotonic seconds) is when this look should have been.
+        """
         now = self._now()
         ping = self._ping
         if ping is not None and ping.answered_at is not None:
@@ -85,7 +88,8 @@ class PingProbe:
             return Pulse(ended_at=self._ended_at), None
         if ping is None:
             self._stretch += 1
-            self._started_at = (self._free_at + now) / 2
+            # A late look was kept away by what it finds, which had begun when it was due.
+            self._started_at = (self._free_at + min(now, max(due, self._free_at))) / 2
             self._send()
         return Pulse(float(self._stretch), self._started_at, self._ended_at), None
 

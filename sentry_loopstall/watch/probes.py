@@ -61,7 +61,7 @@ class ExactProbe:
         """The event loop, or None once it was collected."""
         return self._loop()
 
-    def look(self, frame: FrameType | None) -> tuple[Pulse, RunOnce | None]:
+    def look(self, frame: FrameType | None, due: float) -> tuple[Pulse, RunOnce | None]:  # noqa: ARG002 - for loops that hide their poll
         """Tell from the thread's innermost frame whether the loop polls or since when it runs."""
         trap = self._end_trap
         ended_at = trap.ended_at if trap is not None else None

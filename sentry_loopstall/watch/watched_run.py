@@ -89,7 +89,7 @@ class WatchedRun:
     def look(self, glance: Glance, timing: Timing) -> None:
         """Look once, sample or hand over what is to be, and say in `look_at` when to come back."""
         frame = glance.frames.get(self.probe.thread_id)
-        pulse, running = self.probe.look(frame)
+        pulse, running = self.probe.look(frame, self.look_at)
         if self.skip is not None and pulse.stretch == self.skip:
             pulse = IDLE
         if pulse.started_at is not None and pulse.started_at < glance.on_since:
@@ -150,7 +150,7 @@ class WatchedRun:
         loop = self.probe.loop
         recorder = self.recorder
         if recorder is None:
-            since = decided.state.started_at - self.first_run_at
+            since = self._since_first_run(decided.state.started_at)
             recorder = self.recorder = Recorder(
                 self.where, (self.full, self.before), since, self.keep_alive
             )
@@ -218,7 +218,7 @@ class WatchedRun:
         stretch = Stretch(max(since, looked_at), ended_at)
         if ended_at - stretch.started_at < timing.threshold:
             return
-        since_first_run = stretch.started_at - self.first_run_at
+        since_first_run = self._since_first_run(stretch.started_at)
         recorder = Recorder(self.where, before, since_first_run, self.keep_alive)
         recorder.add(frames, running, loop, reading, late=glance.late)
         recorder.add_others(self._others(glance))
@@ -227,6 +227,10 @@ class WatchedRun:
         if timing.all_threads:
             recorder.set_threads(all_stacks(glance.frames), of_stall=True)
         self.hand_over(recorder.recording(stretch, ongoing=False, after=after, late_poll=True))
+
+    def _since_first_run(self, at: float) -> float:
+        # Where only two looks tell when a stretch began, it may seem to be before the loop.
+        return max(0.0, at - self.first_run_at)
 
     def _others(self, glance: Glance) -> list[ThreadLook]:
         return [look for look in glance.others if look.thread_id != self.probe.thread_id]

@@ -1,4 +1,4 @@
-"""Produce one cause of a stall for real, and print the verdict: `causes.py CAUSE`."""
+"""Produce one cause of a stall for real, and print the verdict: `causes.py CAUSE [uvloop]`."""
 
 import asyncio
 import ctypes
@@ -35,8 +35,10 @@ def on_stall(stall: Stall) -> None:
     done.set()
 
 
-def pathological(length: int) -> None:
+def pathological(length: int, then_sleep: float = 0.0) -> None:
     re.match(r"(a+)+$", "a" * length + "b")
+    if then_sleep:
+        time.sleep(then_sleep)
 
 
 def calibrated(seconds: float) -> int:
@@ -75,9 +77,8 @@ def waits_in_a_thread() -> None:
 
 
 def computes_in_a_thread() -> None:
-    """The same for one that computes."""
-    on_cpu_holding_the_gil()
-    time.sleep(0.1)
+    """The same for one that computes; nobody knows who gets the GIL when the call returns."""
+    pathological(LENGTH, 0.1)
 
 
 def imports() -> None:
@@ -98,10 +99,14 @@ def collects() -> None:
 
 def loop_that_wants_to_work(holder: Any) -> None:
     """A callback that does little, while another thread holds the GIL."""
-    thread = threading.Thread(target=holder, name="worker-3")
-    thread.start()
-    time.sleep(0.01)
-    thread.join(0.6)
+    began = threading.Event()
+
+    def hold() -> None:
+        began.set()
+        holder()
+
+    threading.Thread(target=hold, name="worker-3").start()
+    began.wait()
 
 
 def spin_in_python() -> None:
@@ -182,14 +187,12 @@ LENGTH = 0
 
 
 async def main(cause: str) -> None:
-    global LENGTH, TICK
+    global TICK
     loop = asyncio.get_running_loop()
-    if "gil" in cause:
-        LENGTH = await asyncio.to_thread(calibrated, 0.6)
     tasks: list[Any] = []
     if cause in ("implicit_gc", "explicit_gc"):
         gc.disable()
-        heap[:] = await asyncio.to_thread(lambda: [[i] for i in range(3_000_000)])
+        await asyncio.to_thread(lambda: heap.extend([i] for i in range(3_000_000)))
     if cause == "quota":
         await asyncio.to_thread(limit)
     await asyncio.sleep(0.3)
@@ -258,6 +261,8 @@ def limit() -> None:
 
 
 if __name__ == "__main__":
+    if "gil" in sys.argv[1]:
+        LENGTH = calibrated(0.6)  # nobody watches yet
     threshold = 0.05 if sys.argv[1] == "implicit_gc" else 0.25
     sentry_sdk.init(
         dsn="http://public@127.0.0.1:9/1",
@@ -265,7 +270,13 @@ if __name__ == "__main__":
         default_integrations=False,
         integrations=[LoopStallIntegration(threshold=threshold, on_stall=on_stall)],
     )
-    asyncio.run(main(sys.argv[1]))
+    new_loop = None
+    if "uvloop" in sys.argv:
+        import uvloop
+
+        new_loop = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main(sys.argv[1]))
     if sys.argv[1] == "quota":
         with open("/sys/fs/cgroup/cpu/cgroup.procs", "w") as root:
             root.write(str(os.getpid()))
