@@ -6,7 +6,7 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import CodeType
 from typing import Any
 
@@ -14,7 +14,7 @@ from . import expected
 from .expected import forget_listener, is_paused, tell_of_resume
 from .log import log_once
 from .options import Options, enabled
-from .recording import Recording
+from .recording import RawFrame, Recording
 from .report.reporter import Reporter
 from .watch.detector import Timing
 from .watch.loop_hook import CALLS_INTO_THE_LOOP, LoopHook
@@ -32,7 +32,8 @@ class Detection:
     `audience` gives the options of whoever listens, None while nobody does; `tell` is called on
     the reporter thread with each stall, `forget` in a forked child, which has seen none.
     `keep_alive` is called on the watcher thread and gives what must be alive to tell the stall of a
-    blocked callback's context.
+    blocked callback's context; `candidates`, too, where local variables are to go along: it gives
+    the places in a stack of the frames that may be to blame.
     """
 
     def __init__(
@@ -42,9 +43,11 @@ class Detection:
         *,
         forget: Callable[[], None] = lambda: None,
         keep_alive: KeepAlive = lambda _: (),
+        candidates: Callable[[tuple[RawFrame, ...]], Sequence[int]] | None = None,
     ) -> None:
         self._audience = audience
         self._forget = forget
+        self._candidates = candidates
         self.reporter = Reporter(tell)
         self.watcher = Watcher(self._timing, self.reporter.put, keep_alive=keep_alive)
         self.hook = LoopHook(self._started, self._ended)
@@ -90,7 +93,12 @@ class Detection:
         if options is None or is_paused() or not enabled():
             return None
         self._register_exit()
-        return Timing(options.threshold, options.hang_after, options.threads == "all")
+        return Timing(
+            options.threshold,
+            options.hang_after,
+            options.threads == "all",
+            self._candidates if options.include_locals else None,
+        )
 
     def _started(self, loop: Any) -> object:
         try:

@@ -8,11 +8,13 @@ from sentry_sdk.integrations import Integration
 from sentry_sdk.integrations.logging import ignore_logger
 
 from .detection import Detection
+from .diagnose.candidates import Candidates
 from .interpreter import why_not_here
 from .log import logger
 from .options import OptionKeywords, Options, enabled
+from .recording import RawFrame
 from .report.delivery import Delivery
-from .report.scope import IDENTIFIER, timing_options, weakly_referred
+from .report.scope import IDENTIFIER, listening, timing_options, weakly_referred
 
 
 class LoopStallIntegration(Integration):
@@ -32,6 +34,7 @@ class LoopStallIntegration(Integration):
         ignore: patterns over the culprit's dotted name, or `"cause:..."`.
         startup_grace: stalls this soon after the loop's first start are not sent (0.0).
         threads: whose stacks go along, `"culprit"` or `"all"`.
+        include_locals: the culprit frame's local variables go along, through Sentry's scrubber.
         profile: the stall's samples go out as a Sentry profile with its event.
         on_stall: called with the `Stall` off the loop for every stall, sent or not.
 
@@ -64,8 +67,16 @@ class LoopStallIntegration(Integration):
             delivery.tell,
             forget=delivery.after_fork,
             keep_alive=weakly_referred,
+            candidates=_candidates,
         )
         _detection.install()
 
 
 _detection: Detection | None = None
+_known = Candidates()
+
+
+def _candidates(frames: tuple[RawFrame, ...]) -> tuple[int, ...]:
+    """Runs on the watcher thread: who may be to blame, by the client's in-app rules."""
+    present = listening()
+    return () if present is None else _known.places(frames, present.rules)

@@ -30,6 +30,7 @@ class OptionKeywords(TypedDict, total=False):
     ignore: Sequence[str]
     startup_grace: float
     threads: Literal["culprit", "all"]
+    include_locals: bool
     profile: bool
     on_stall: OnStall | None
 
@@ -48,6 +49,7 @@ class Options:
     ignore: tuple[str, ...] = ()
     startup_grace: float = 0.0
     threads: Literal["culprit", "all"] = "culprit"
+    include_locals: bool = False
     profile: bool = False
     on_stall: OnStall | None = None
 
@@ -242,6 +244,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "ignore": _ignore,
     "startup_grace": _seconds(0.0),
     "threads": _threads,
+    "include_locals": _switch,
     "profile": _switch,
     "on_stall": _callable,
 }

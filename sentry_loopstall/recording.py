@@ -2,9 +2,10 @@
 
 These records are the whole contract between the two threads. The watcher builds a recording
 and never touches it again once it is handed over. Frames are raw `(code, f_lasti, module)`
-tuples: no live frame, so no local variable of the application is kept alive. The only live
-things are the copied `contextvars.Context`s, and the requests that scopes in them refer to only
-weakly. They are dropped with the recording when it was reported.
+tuples: no live frame, so no local variable of the application is kept alive; with
+`include_locals` there is text in place of their values. The only live things are the copied
+`contextvars.Context`s, and the requests that scopes in them refer to only weakly. They are dropped
+with the recording when it was reported.
 """
 
 from __future__ import annotations
@@ -12,11 +13,16 @@ from __future__ import annotations
 from contextvars import Context
 from dataclasses import dataclass
 from types import CodeType
+from typing import Any
 
 from .expected import ExpectedTime
 
 RawFrame = tuple[CodeType, int, str]
 """Code object, offset of the last instruction (bytes), `__name__` of the module."""
+
+Variables = tuple[tuple[int, dict[str, Any]], ...]
+"""Places in a stack, 0 being the innermost, with the local variables there by name: text, and lists
+and dictionaries of it, nothing of the application's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,8 @@ class Sample:
 
     `at` is monotonic seconds, `on_cpu` the loop thread's CPU clock (seconds, cumulative) or
     None, `late` how many seconds after it was due the watcher got to look. `expected` is the
-    reason of the `expected_block` it lies in.
+    reason of the `expected_block` it lies in, `variables` with `include_locals` the local
+    variables of the frames that may be to blame, each with its place in `frames`.
     """
 
     at: float
@@ -58,6 +65,7 @@ class Sample:
     on_cpu: float | None
     late: float
     expected: str | None = None
+    variables: Variables = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,13 @@ FORBIDDEN = {
 BASICS = ("stall", "recording", "expected", "options", "log")
 
 OUTSIDE = {
-    "sentry_sdk": {"integration", "report.scope", "report.transport", "report.flamegraph"},
+    "sentry_sdk": {
+        "integration",
+        "report.flamegraph",
+        "report.scope",
+        "report.transport",
+        "report.variables",
+    },
     "wrapt": {"watch.loop_hook"},
 }
 STARTS_THREADS = {"watch.watcher", "report.reporter"}

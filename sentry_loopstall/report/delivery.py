@@ -23,6 +23,7 @@ from .flamegraph import Flamegraph
 from .frames import Presentation
 from .held_back import HeldBack
 from .limits import Limits, Permit, Subject
+from .variables import add_variables
 
 MAX_HANGS = 100
 
@@ -101,6 +102,8 @@ class Delivery:
         suppressed = Suppressed(permit.suppressed_events, permit.suppressed_seconds)
         waiting = who_waited(stall.waiters.names)
         event = build_event(story.diagnosis, finding, story.presentation, suppressed, waiting)
+        if story.include_locals:
+            add_variables(event, finding)
         if flamegraph is not None:
             flamegraph.link(event)
         try:
@@ -119,6 +122,7 @@ class _Story:
     def __init__(self, recording: Recording, listening: scope.Listening) -> None:
         self._recording = recording
         self._listening = listening
+        self.include_locals = listening.options.include_locals
         self.presentation = Presentation(
             listening.options.error_after, listening.include_source_context, listening.rules
         )

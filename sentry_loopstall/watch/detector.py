@@ -6,7 +6,10 @@ it is sampled and its end is trapped. Whether it was a stall is known when it en
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+
+from ..recording import RawFrame
 
 SAMPLE_INTERVAL = 0.01  # seconds between the first samples of a late stretch
 MAX_SAMPLES = 100  # then every other one is dropped and the interval doubles
@@ -31,11 +34,16 @@ IDLE = Pulse()
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """The options that decide when to look, in seconds, and what to keep."""
+    """The options that decide when to look, in seconds, and what to keep.
+
+    `candidates` gives the places in a stack of the frames whose local variables are wanted; None
+    where none are.
+    """
 
     threshold: float
     hang_after: float | None
     all_threads: bool = False
+    candidates: Callable[[tuple[RawFrame, ...]], Sequence[int]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from ..recording import (
     Recording,
     Sample,
     ThreadStack,
+    Variables,
     Waiting,
 )
 from .context import (
@@ -98,6 +99,7 @@ class Recorder:
         *,
         late: float,
         expected: str | None = None,
+        variables: Variables = (),
     ) -> None:
         """Keep one sample, with the callback it was in and a copy of that one's context."""
         number = running.number if running is not None else None
@@ -128,8 +130,20 @@ class Recorder:
                 on_cpu=reading.on_cpu,
                 late=late,
                 expected=expected,
+                variables=variables,
             )
         )
+
+    def variables_of_same(self, frames: tuple[RawFrame, ...], running: RunOnce | None) -> Variables:
+        """Those of the sample before, if the same callback still stands on the same stack.
+
+        Where the loop does not say which callback it is, it may be another request's.
+        """
+        if not self._samples or running is None or running.number is None:
+            return ()
+        last = self._samples[-1]
+        same = last.callback.number == running.number and last.frames == frames
+        return last.variables if same else ()
 
     def add_gap(self, gap: Gap) -> None:
         """Note that the watcher came late."""

@@ -1,7 +1,7 @@
-"""Runs on the watcher thread: the one place where live frames are read.
+"""Runs on the watcher thread: where live frames are read.
 
 Live frames become plain records at once. A frame keeps its locals alive, so no frame outlives
-the function that reads it, and nothing here reads an application frame's locals.
+the function that reads it, and nothing here reads an application frame's locals; `variables` does.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HANDLE_RUN: CodeType = asyncio.events.Handle._run.__code__
 
 # Up to 3.12 `f_locals` of a running function is a snapshot that stays on its frame and keeps
 # what it refers to alive; from 3.13 on (PEP 667) it is a view.
-_F_LOCALS_IS_A_SNAPSHOT = sys.version_info < (3, 13)
+F_LOCALS_IS_A_SNAPSHOT = sys.version_info < (3, 13)
 
 KEPT_AT_EACH_END = 120  # frames; Relay keeps 250 in all and cuts the middle itself beyond that
 
@@ -78,7 +78,7 @@ def read_run_once(frame: FrameType | None) -> RunOnce | None:
         nested=_next_run_once(frame.f_back) is not None,
     )
     # Under a tracer the snapshot is written back to the function's variables: leave it alone.
-    if _F_LOCALS_IS_A_SNAPSHOT and frame.f_trace is None:
+    if F_LOCALS_IS_A_SNAPSHOT and frame.f_trace is None:
         names.clear()
     return found
 
@@ -133,7 +133,7 @@ def running_loops() -> list[tuple[int, Any]]:
             if frame is not None:
                 names = frame.f_locals
                 found.append((thread_id, names.get("self")))
-                if _F_LOCALS_IS_A_SNAPSHOT and frame.f_trace is None:
+                if F_LOCALS_IS_A_SNAPSHOT and frame.f_trace is None:
                     names.clear()
             del frame, innermost
     finally:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from types import FrameType
 
 from ..expected import expected_on
-from ..recording import Gap, LoopThread, Recording
+from ..recording import Gap, LoopThread, Recording, Variables
 from .detector import IDLE, LoopState, Pulse, Step, Stretch, Timing, step
 from .evidence import CollectorClock, ThrottleReader, scheduling_of, thread_cpu_clock
 from .others import ThreadLook, all_stacks
@@ -17,6 +17,7 @@ from .ping_probe import PingProbe
 from .probes import ExactProbe
 from .recorder import KeepAlive, Reading, Recorder
 from .stacks import RunOnce
+from .variables import variables_of
 from .waiters import look_at_waiters, overdue_since
 
 # Seconds between full readings of a healthy loop. One reads two files: 30 µs, and the GIL is
@@ -157,9 +158,20 @@ class WatchedRun:
         if decided.thin:
             recorder.thin()
         # The frames first: what comes after may release the GIL, and the function would go on.
+        frames = self.probe.sample(frame)
+        variables: Variables = ()
+        if timing.candidates is not None:
+            known = recorder.variables_of_same(frames, running)
+            variables = known or variables_of(frame, frames, timing.candidates(frames))
         expected = expected_on(frame, self.probe.thread_id)
         recorder.add(
-            self.probe.sample(frame), running, loop, reading, late=glance.late, expected=expected
+            frames,
+            running,
+            loop,
+            reading,
+            late=glance.late,
+            expected=expected,
+            variables=variables,
         )
         recorder.add_others(self._others(glance))
         recorder.look_at_queue(look_at_waiters(loop, reading.at, recorder.waiting), running)

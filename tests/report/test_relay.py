@@ -30,6 +30,7 @@ from sentry_loopstall.recording import (
     Waiting,
 )
 from sentry_loopstall.report.delivery import Delivery
+from sentry_loopstall.watch.variables import Reader
 
 from ..conftest import Captured, Event, Init
 from ..fakes import (
@@ -155,6 +156,17 @@ def thirty_breadcrumbs() -> Recording:
     return recording(samples, measured=COMPUTED, callbacks=1)
 
 
+def with_variables() -> Recording:
+    """As many, as long and as deep as can be; none is called like a secret."""
+    read = Reader(10**6)
+    deepest = {"k" * 60: {"l" * 60: [["x" * 200] * 20, 10**100, None]}}
+    values = [17, "x" * 200, b"\xff" * 200, "价😀" * 200, "\udc80", deepest, Recording, [[[[[]]]]]]
+    variables = {f"name_{place}": read.plain(value) for place, value in enumerate(values * 3)}
+    seen = standing(price())
+    samples = tuple(replace(one, variables=((0, variables),)) for one in seen.samples)
+    return replace(seen, samples=samples)
+
+
 KINDS: dict[str, tuple[Callable[[], Recording], Cause, int]] = {
     "on_cpu": (lambda: standing(price(), measured=COMPUTED), Cause.ON_CPU, 1),
     "blocking_call": (lambda: standing(loop_frame(), price()), Cause.BLOCKING_CALL, 1),
@@ -197,6 +209,7 @@ KINDS: dict[str, tuple[Callable[[], Recording], Cause, int]] = {
     ),
     "a C callback": (lambda: standing(loop_frame(), callback=SLEEP), Cause.BLOCKING_CALL, 1),
     "thirty breadcrumbs": (thirty_breadcrumbs, Cause.UNKNOWN, 1),
+    "local variables": (with_variables, Cause.BLOCKING_CALL, 1),
     "a deep stack": (
         lambda: standing(*deep("shop.deep", "/srv/shop/deep.py")),
         Cause.BLOCKING_CALL,
@@ -212,7 +225,7 @@ KINDS: dict[str, tuple[Callable[[], Recording], Cause, int]] = {
 @pytest.fixture
 def client(init: Init, captured: Captured) -> Captured:
     init(
-        {"culprit_backoff": (0, 0), "threshold": 0.25, "profile": True},
+        {"culprit_backoff": (0, 0), "threshold": 0.25, "profile": True, "include_locals": True},
         release="shop@1.0",
         environment="production",
     )
@@ -287,6 +300,8 @@ def test_every_kind_of_event_is_stored_as_it_was_sent(client: Captured, kind: st
     for event in events:
         assert event["contexts"]["loop_stall"]["cause"] == cause
         normalized(event)
+    if kind == "local variables":
+        assert len(events[0]["exception"]["values"][0]["stacktrace"]["frames"][0]["vars"]) > 5
     if kind == "thirty breadcrumbs":
         assert len(events[0]["breadcrumbs"]["values"]) == 30
 

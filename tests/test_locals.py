@@ -1,0 +1,215 @@
+"""`include_locals` on real event loops: off, on, and the application does not notice."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gc
+import json
+import time
+import weakref
+from typing import Any
+
+import pytest
+
+from .blocking import nap
+from .conftest import Captured, Event, Init
+from .test_detection import LOOPS, Runner
+
+SECRET = "hunter2-the-secret"
+
+
+class Order:
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __repr__(self) -> str:
+        raise AssertionError(SECRET)
+
+
+def variables(event: Event) -> dict[str, Any]:
+    frames = event["exception"]["values"][0]["stacktrace"]["frames"]
+    (found,) = [one["vars"] for one in frames if "vars" in one]
+    assert isinstance(found, dict)
+    return found
+
+
+def charge(card: str, order: Order, /, *rest: int, password: str = SECRET) -> None:
+    total = {"net": 10.5, "tax": [1, 2]}
+    time.sleep(0.2)
+    total.clear()
+
+
+async def handler() -> None:
+    await asyncio.sleep(0.01)
+    charge(SECRET, Order(7), 1, 2)
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("runner", LOOPS)
+def test_without_the_option_no_value_leaves_the_process(
+    init: Init, captured: Captured, runner: Runner
+) -> None:
+    """Neither of a local nor of an argument, a partial, a closure or what is in a `repr`."""
+    init({"threads": "all", "profile": True, "hang_after": 0.1})
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.create_task(handler(), name="charging")
+        loop.call_soon(functools.partial(charge, SECRET, Order(7), password=SECRET))
+        await asyncio.sleep(0.01)
+
+    runner(main())
+    captured.wait_for_stalls(2)
+    sent = json.dumps([captured.events, captured.others])
+    assert "charge" in sent
+    assert SECRET not in sent
+    assert '"vars"' not in sent
+    assert SECRET not in repr(captured.stalls)
+
+
+@pytest.mark.parametrize("runner", LOOPS)
+def test_with_it_the_culprits_go_along(init: Init, captured: Captured, runner: Runner) -> None:
+    """As plain text, what looks like a secret taken out, objects by their type."""
+    init({"include_locals": True})
+    runner(handler())
+    (event,) = captured.wait_for_events()
+    found = variables(event)
+    assert found.pop("card") == f"'{SECRET}'"
+    assert found == {
+        "order": "<tests.test_locals.Order object>",
+        "rest": ["1", "2"],
+        "password": "[Filtered]",
+        "total": {"net": "10.5", "tax": ["1", "2"]},
+    }
+
+
+def test_the_clients_own_option_has_no_say(init: Init, captured: Captured) -> None:
+    """It is about the variables of exceptions, and on by default."""
+    init({"include_locals": True}, include_local_variables=False)
+    asyncio.run(handler())
+    (event,) = captured.wait_for_events()
+    assert variables(event)["rest"] == ["1", "2"]
+
+
+@pytest.mark.parametrize("runner", LOOPS)
+def test_a_hang_has_them_as_they_were_by_then(
+    init: Init, captured: Captured, runner: Runner
+) -> None:
+    """In both of its reports."""
+    init({"include_locals": True, "hang_after": 0.1})
+    runner(handler())
+    for event in captured.wait_for_events(2):
+        assert variables(event)["rest"] == ["1", "2"]
+
+
+@pytest.mark.parametrize("runner", LOOPS)
+def test_requests_that_stand_on_the_same_line_keep_their_own(
+    init: Init, captured: Captured, runner: Runner
+) -> None:
+    """One after the other in the same stretch."""
+    init({"include_locals": True, "threshold": 0.1})
+    both = asyncio.Event()
+
+    async def request(who: str, seconds: float) -> None:
+        await both.wait()
+        nap_for(who, seconds)
+
+    def nap_for(who: str, seconds: float) -> None:
+        time.sleep(seconds)
+
+    async def main() -> None:
+        tasks = [
+            asyncio.create_task(request("alice", 0.1), name="alice"),
+            asyncio.create_task(request("bob", 0.3), name="bob"),
+        ]
+        await asyncio.sleep(0.01)
+        both.set()
+        await asyncio.gather(*tasks)
+
+    runner(main())
+    (event,) = captured.wait_for_events()
+    task = event["contexts"]["loop_stall"]["task"]
+    assert variables(event)["who"] == repr(task)
+
+
+@pytest.mark.parametrize("runner", LOOPS)
+def test_objects_of_the_blocked_function_die_as_without_us(
+    init: Init, captured: Captured, runner: Runner
+) -> None:
+    """Neither the look nor what it is made of keeps any alive."""
+    init({"include_locals": True, "hang_after": 0.1})
+    alive: list[bool] = []
+
+    class Thing:
+        pass
+
+    def function() -> None:
+        thing = Thing()
+        watch = weakref.ref(thing)
+        time.sleep(0.25)
+        del thing
+        alive.append(watch() is not None)
+
+    async def main() -> None:
+        gc.disable()
+        try:
+            function()
+        finally:
+            gc.enable()
+        await asyncio.sleep(0.01)
+
+    runner(main())
+    event = captured.wait_for_events()[0]
+    assert variables(event)["thing"].endswith("Thing object>")
+    assert alive == [False]
+
+
+@pytest.mark.parametrize("runner", LOOPS)
+def test_a_function_that_changes_everything_all_the_time_is_not_disturbed(
+    init: Init, captured: Captured, runner: Runner
+) -> None:
+    """And neither are we."""
+    init({"include_locals": True, "threshold": 0.05})
+
+    def churn() -> tuple[int, int]:
+        rounds = made = 0
+        mapping: dict[int, Any] = {}
+        numbers: set[int] = set()
+        end = time.monotonic() + 0.4
+        while time.monotonic() < end:
+            rounds += 1
+            mapping[rounds % 50] = [rounds]
+            numbers.add(rounds % 50)
+            made += 1
+            if rounds % 50 == 0:
+                mapping.clear()
+                numbers = set()
+        return rounds, made
+
+    async def main() -> tuple[int, int]:
+        result = churn()
+        await asyncio.sleep(0)
+        return result
+
+    rounds, made = runner(main())
+    assert rounds == made > 0
+    event = captured.wait_for_events()[0]
+    # On a busy machine nobody is to blame.
+    if "loop_stall.culprit" in event["tags"]:
+        assert {"rounds", "mapping", "numbers"} <= set(variables(event))
+
+
+def test_they_are_read_of_nobody_elses_frames(init: Init, captured: Captured) -> None:
+    """The client's own rules say whose they are."""
+    init({"include_locals": True, "threshold": 0.1}, in_app_exclude=["tests.blocking"])
+
+    async def main() -> None:
+        mine = "visible"  # noqa: F841 - looked at
+        nap(0.2)
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    (event,) = captured.wait_for_events()
+    assert event["tags"]["loop_stall.culprit"].endswith("main")
+    assert variables(event)["mine"] == "'visible'"
