@@ -120,6 +120,20 @@ def test_a_second_event_closes_a_hang(receiver: EnvelopeReceiver, transport: str
     assert closing["duration_ms"] > first["duration_ms"]
 
 
+def test_a_task_that_was_never_initialised_does_not_crash_the_process(
+    receiver: EnvelopeReceiver,
+) -> None:
+    """CPython crashes when it is asked for its coroutine; the callback's own context tells who."""
+    program = child(receiver, "uninitialised_task")
+    _, errors = program.communicate(timeout=30)
+    assert program.returncode == 0, errors
+    assert receiver.wait_for(lambda: bool(titles(receiver)), 5)
+    (event,) = receiver.events
+    assert event["user"] == {"id": "mallory"}
+    assert event["contexts"]["loop_stall"]["task"] is None
+    assert event["contexts"]["loop_stall"]["callback"] == "serve"
+
+
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_one_of_four_concurrent_requests_blocks_and_its_event_is_its_own(
     receiver: EnvelopeReceiver, loop: str

@@ -19,7 +19,7 @@ from types import (
     MethodDescriptorType,
     MethodType,
 )
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..recording import Callback
 
@@ -30,18 +30,32 @@ _SENTRY_SUFFIX = " (Sentry-wrapped)"
 def current_task(loop: Any) -> asyncio.Task[Any] | None:
     """The task the loop is running; works from another thread on CPython 3.11 to 3.15."""
     try:
-        return asyncio.current_task(loop)
+        task = asyncio.current_task(loop)
     except RuntimeError:
         return None
+    return task if is_task(task) else None
+
+
+def is_task(thing: Any) -> TypeGuard[asyncio.Task[Any]]:
+    """Whether something is a task whose attributes can be read.
+
+    Where `Task.__init__` never ran, as with Granian's `--task-impl=rust`, CPython 3.11 to 3.13
+    crash when its coroutine or its context is asked for. This it refuses.
+    """
+    if not issubclass(type(thing), asyncio.Task):
+        return False
+    try:
+        # Through the class, here and below: a subclass may override what it inherits.
+        asyncio.Task.get_loop(thing)
+    except RuntimeError:
+        return False
+    return True
 
 
 def describe_task(task: asyncio.Task[Any], number: int | None) -> Callback:
     """A task by its name and its coroutine's qualified name."""
-    name = coroutine = None
-    if issubclass(type(task), asyncio.Task):
-        # Through the class: a subclass may override both.
-        name = asyncio.Task.get_name(task)
-        coroutine = coroutine_name(asyncio.Task.get_coro(task))
+    name: str | None = asyncio.Task.get_name(task)
+    coroutine = coroutine_name(asyncio.Task.get_coro(task))
     if name is not None and name.endswith(_SENTRY_SUFFIX):
         name = name[: -len(_SENTRY_SUFFIX)]
     if name == "None":  # CPython 3.13.0 names the tasks of a task factory so
@@ -106,9 +120,7 @@ def _module(function: Any) -> str | None:
 def copy_task_context(task: asyncio.Task[Any]) -> Context | None:
     """A copy of the context a task runs in; entering the original would raise."""
     if sys.version_info >= (3, 12):
-        if issubclass(type(task), asyncio.Task):
-            return asyncio.Task.get_context(task).copy()
-        return None
+        return asyncio.Task.get_context(task).copy()
     # 3.11 has no accessor; the task's own context is the first one it refers to.
     for referent in gc.get_referents(task):
         if type(referent) is Context:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import select
 from contextvars import Context
@@ -14,6 +13,7 @@ from .context import (
     copy_task_context,
     describe_handle,
     describe_task,
+    is_task,
     unwrap_bound,
 )
 from .stacks import RunOnce
@@ -43,7 +43,7 @@ def look_at_waiters(loop: Any, now: float, before: Waiting) -> Waiting:
 
 def _describe(handle: Any) -> tuple[Callback, Context | None]:
     task = unwrap_bound(getattr(handle, "_callback", None))
-    if issubclass(type(task), asyncio.Task):
+    if is_task(task):
         return describe_task(task, None), copy_task_context(task)
     return describe_handle(handle, None), copy_handle_context(handle)
 
