@@ -18,13 +18,16 @@ usable := import ensurepip, sys; sys.exit(sys.version_info < (3, 11))
 .DELETE_ON_ERROR:
 # Two pips at once would break the environment.
 .NOTPARALLEL:
-.PHONY: help test demo triage test-triage lint format typecheck bench clean
+.PHONY: help test test-frameworks demo triage test-triage lint format typecheck bench clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
 
 test: .venv/.installed-tests ## run the tests (a few minutes)
 	$(python) -m pytest $(ARGS)
+
+test-frameworks: .venv/.installed-frameworks ## run the tests under real servers and frameworks
+	$(python) -m pytest tests/frameworks/check_frameworks.py $(ARGS)
 
 demo: .venv/.installed-example ## run the example shop under load and show what is caught
 	$(python) -m example_app.demo $(ARGS)

@@ -35,6 +35,7 @@ from sentry_loopstall.options import _FROM_ENVIRONMENT, Options, enabled
 from sentry_loopstall.report.limits import Limits, Permit, Subject
 
 from .conftest import DSN, Captured, Event, Init, KeepingTransport, poll
+from .frameworks.served import SERVED
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -465,6 +466,12 @@ def test_outcomes_are_those_that_a_stall_can_have() -> None:
     """In the same order."""
     listed = [names(outcome)[0] for outcome, _ in table("Outcome", "What became of the stall")]
     assert listed == [str(outcome) for outcome in Outcome]
+
+
+def test_servers_and_frameworks_are_those_of_make_test_frameworks() -> None:
+    """Each row is one that it serves."""
+    rows = [[served.framework, served.server, served.loop] for served in SERVED]
+    assert table("Framework", "Server", "Event loop") == rows
 
 
 def test_links_lead_to_sections() -> None:
