@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 
 from ..recording import Recording
@@ -70,26 +70,20 @@ def choose(
 
 def deepest_common_caller(blamed: tuple[Blamed, ...], duration: float) -> Suspect | None:
     """The deepest in-app function that was on the stack for at least half of the stall."""
-    on_stack: dict[Key, list[Blamed]] = defaultdict(list)
-    depths: dict[Key, list[int]] = defaultdict(list)
+    on_stack: dict[Key, list[tuple[Blamed, int]]] = defaultdict(list)
     for one in blamed:
-        # The innermost place of a function that is on the stack several times.
-        places = {
-            frame.key: place for place, frame in enumerate(_below_import(one)) if frame.in_app
-        }
-        for key, place in places.items():
-            on_stack[key].append(replace(one, key=key, index=place))
-            depths[key].append(place)
-    callers = [
-        Suspect(key, tuple(samples))
-        for key, samples in on_stack.items()
-        if sum(one.seconds for one in samples) >= duration / 2
+        for key, place in one.stack.callers.items():
+            on_stack[key].append((one, place))
+    longest = [
+        (_mean([place for _, place in seen]), key)
+        for key, seen in on_stack.items()
+        if sum(one.seconds for one, _ in seen) >= duration / 2
     ]
-    return max(callers, key=lambda caller: _mean(depths[caller.key]), default=None)
-
-
-def _below_import(one: Blamed) -> tuple[CodeFrame, ...]:
-    return one.frames if one.importing is None else one.frames[: one.importing]
+    if not longest:
+        return None
+    _, key = max(longest, key=lambda depth_and_key: depth_and_key[0])
+    samples = tuple(one._replace(key=key, index=place) for one, place in on_stack[key])
+    return Suspect(key, samples)
 
 
 def _mean(numbers: list[int]) -> float:
@@ -110,7 +104,9 @@ def _seconds(samples: Iterable[Blamed]) -> float:
 
 
 def _expression_key(one: Blamed) -> object:
-    return None if one.frame is None else (one.frame.code, one.frame.position)
+    frame = one.frame
+    # By identity: the hash of a code object is that of all it contains.
+    return None if frame is None else (id(frame.code), frame.position)
 
 
 def timeline(blamed: tuple[Blamed, ...], most: int) -> list[Run]:
@@ -175,15 +171,19 @@ def kind_of(one: Blamed) -> Blamed:
     """The same sample, blaming the function of the callback itself: its outermost in-app frame."""
     for place, frame in enumerate(one.frames):
         if frame.in_app:
-            return replace(one, key=frame.key, index=place)
+            return one._replace(key=frame.key, index=place)
     if one.frames and not one.frames[0].machinery:
-        return replace(one, key=one.frames[0].key, index=0)
-    return replace(one, key=callback_key(one.sample.callback), index=None)
+        return one._replace(key=one.frames[0].key, index=0)
+    return one._replace(key=callback_key(one.sample.callback), index=None)
 
 
-def as_culprit(suspect: Suspect, shown: Blamed, call: str | None, total: float) -> Culprit:
-    """The public record of a culprit; `total` is the time that all samples stand for."""
-    frame = shown.frame
+def as_culprit(suspect: Suspect, shown: Blamed | None, call: str | None, total: float) -> Culprit:
+    """The public record of a culprit; `total` is the time that all samples stand for.
+
+    Without a sample to be shown, only who it is.
+    """
+    frames = () if shown is None else shown.frames
+    frame = None if shown is None else shown.frame
     seconds = suspect.seconds
     return Culprit(
         module=suspect.key[0],
@@ -194,7 +194,7 @@ def as_culprit(suspect: Suspect, shown: Blamed, call: str | None, total: float) 
         seconds=seconds,
         share=seconds / total if total > 0 else 0.0,
         stack=tuple(
-            Frame(frame.module, frame.qualname, frame.code.co_filename, frame.lineno, frame.in_app)
-            for frame in shown.frames
+            Frame(one.module, one.qualname, one.code.co_filename, one.lineno, one.in_app)
+            for one in frames
         ),
     )

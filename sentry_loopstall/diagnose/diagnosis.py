@@ -9,7 +9,7 @@ from types import CodeType
 
 from ..recording import Callback, OtherThread, Recording
 from ..stall import Cause, Culprit, Evidence, Stall, Waiters
-from .cause import cause_of_culprit, cause_of_stall, signals_of
+from .cause import Signals, cause_of_culprit, cause_of_stall, signals_of
 from .culprit import (
     Expression,
     Run,
@@ -164,7 +164,7 @@ def _diagnose(
         cause = None
     if recording.late_poll and cause not in (Cause.GIL_CONTENTION, Cause.PROCESS_SUSPENDED):
         return None
-    story = _Story(recording, threshold, rules, expression, blamed)
+    story = _Story(recording, threshold, rules, expression, blamed, signals)
     if holder is not None:
         return story.of_holder(holder)
     if cause is Cause.MANY_CALLBACKS:
@@ -183,6 +183,7 @@ class _Story:
     rules: InAppRules
     expression: Expression | None
     blamed: tuple[Blamed, ...]
+    signals: Signals
 
     @property
     def total(self) -> float:
@@ -195,13 +196,18 @@ class _Story:
         findings, culprits = [], []
         for suspect in chosen:
             shown, culprit = self._culprit(suspect)
-            cause = cause_of_culprit(signals_of(self.recording, suspect.samples, self.threshold))
+            cause = cause_of_culprit(self._signals_of(suspect.samples))
             imported = imported_module(shown) if cause is Cause.IMPORT else None
             findings.append(Finding(culprit, cause, shown, imported))
             culprits.append(culprit)
         named = {suspect.key for suspect in chosen}
         culprits += [self._culprit(other)[1] for other in suspects if other.key not in named]
         return self._diagnosis(findings, culprits)
+
+    def _signals_of(self, samples: tuple[Blamed, ...]) -> Signals:
+        if len(samples) == len(self.blamed):
+            return self.signals
+        return signals_of(self.recording, samples, self.threshold)
 
     def of_many_callbacks(self) -> Diagnosis:
         """Many callbacks did it together; the kind that took the most time is named."""
@@ -232,8 +238,7 @@ class _Story:
         total = self.total if total is None else total
         if self.expression is None:
             shown = max(suspect.samples, key=lambda one: one.seconds)
-            bare = replace(shown, frames=(), index=None)
-            return shown, as_culprit(suspect, bare, None, total)
+            return shown, as_culprit(suspect, None, None, total)
         shown, mostly_there = representative(suspect)
         call = None
         if mostly_there and shown.frame is not None:

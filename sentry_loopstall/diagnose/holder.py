@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..recording import Callback, OtherThread, Recording, Sample
 from .in_app import InAppRules, is_standard_library
-from .samples import Blamed, blame_frames, classifier
+from .samples import Blamed, Stack, callback_key, classifier
 
 COMPUTED = 0.3  # share of the stall's time that other threads computed, from which on it counts
 
@@ -37,5 +37,7 @@ def blame_holder(
     classified = classifier(rules)
     for seconds, frames in holder.samples:
         sample = Sample(recording.started_at, frames, Callback(), None, None, 0.0)
-        samples.append(blame_frames(sample, seconds, classified))
+        stack = Stack(frames, classified)
+        key = stack.key or callback_key(sample.callback)
+        samples.append(Blamed(sample, seconds, stack, key, stack.index))
     return tuple(samples)
