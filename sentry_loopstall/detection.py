@@ -7,6 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from types import CodeType
 from typing import Any
 
@@ -30,10 +31,10 @@ class Detection:
     """Hook, watcher and reporter of one process.
 
     `audience` gives the options of whoever listens, None while nobody does; `tell` is called on
-    the reporter thread with each stall, `forget` in a forked child, which has seen none.
-    `keep_alive` is called on the watcher thread and gives what must be alive to tell the stall of a
-    blocked callback's context; `candidates`, too, where local variables are to go along: it gives
-    the places in a stack of the frames that may be to blame.
+    the reporter thread with each stall, `forget` in a forked child, which has seen none. The others
+    are called on the watcher thread: `keep_alive` gives what must be alive to tell the stall of a
+    blocked callback's context, `span_of` the tracing span that is open in it, and `candidates`,
+    where local variables are to go along, the places in a stack of the frames that may be to blame.
     """
 
     def __init__(
@@ -44,12 +45,15 @@ class Detection:
         forget: Callable[[], None] = lambda: None,
         keep_alive: KeepAlive = lambda _: (),
         candidates: Callable[[tuple[RawFrame, ...]], Sequence[int]] | None = None,
+        span_of: Callable[[Context], Any] | None = None,
     ) -> None:
         self._audience = audience
         self._forget = forget
         self._candidates = candidates
         self.reporter = Reporter(tell)
-        self.watcher = Watcher(self._timing, self.reporter.put, keep_alive=keep_alive)
+        self.watcher = Watcher(
+            self._timing, self.reporter.put, keep_alive=keep_alive, span_of=span_of
+        )
         self.hook = LoopHook(self._started, self._ended)
         self._exit_registered = False
         if hasattr(os, "register_at_fork"):  # Windows does not fork

@@ -14,7 +14,7 @@ from .log import logger
 from .options import OptionKeywords, Options, enabled
 from .recording import RawFrame
 from .report.delivery import Delivery
-from .report.scope import IDENTIFIER, listening, timing_options, weakly_referred
+from .report.scope import IDENTIFIER, listening, span_of, timing_options, weakly_referred
 
 
 class LoopStallIntegration(Integration):
@@ -68,6 +68,7 @@ class LoopStallIntegration(Integration):
             forget=delivery.after_fork,
             keep_alive=weakly_referred,
             candidates=_candidates,
+            span_of=span_of,
         )
         _detection.install()
 

@@ -4,8 +4,8 @@ These records are the whole contract between the two threads. The watcher builds
 and never touches it again once it is handed over. Frames are raw `(code, f_lasti, module)`
 tuples: no live frame, so no local variable of the application is kept alive; with
 `include_locals` there is text in place of their values. The only live things are the copied
-`contextvars.Context`s, and the requests that scopes in them refer to only weakly. They are dropped
-with the recording when it was reported.
+`contextvars.Context`s, the spans that were open in them, and the requests that scopes in them refer
+to only weakly. They are dropped with the recording when it was reported.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class Sample:
     `at` is monotonic seconds, `on_cpu` the loop thread's CPU clock (seconds, cumulative) or
     None, `late` how many seconds after it was due the watcher got to look. `expected` is the
     reason of the `expected_block` it lies in, `variables` with `include_locals` the local
-    variables of the frames that may be to blame, each with its place in `frames`.
+    variables of the frames that may be to blame, each with its place in `frames`. `span` is the
+    tracing span that was open in `context`: it may be over by the time this is told.
     """
 
     at: float
@@ -66,6 +67,7 @@ class Sample:
     late: float
     expected: str | None = None
     variables: Variables = ()
+    span: Any = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,8 @@ class Delivery:
         if flamegraph is not None:
             flamegraph.link(event)
         try:
-            return scope.capture(event, stall, finding.shown.sample.context)
+            sample = finding.shown.sample
+            return scope.capture(event, stall, sample.context, sample.span)
         except Exception:  # noqa: BLE001 - the allowance must be given back
             log_once("capture", "sentry_loopstall failed to capture an event", exc_info=True)
             return Outcome.NO_CLIENT

@@ -140,8 +140,21 @@ def names_of(
     return tuple(names.most_common())
 
 
-def capture(event: dict[str, Any], stall: Stall, context: Context | None) -> Outcome:
-    """Capture an event in a copy of the blocked callback's context.
+def span_of(context: Context) -> Any:
+    """Runs on the watcher thread, which has the copied context for itself: its open span.
+
+    The scope that holds it is shared with the request, which closes the span right after the block.
+    """
+    try:
+        return context.run(sentry_sdk.get_current_span)
+    except Exception:  # noqa: BLE001 - the stall can be told without
+        return None
+
+
+def capture(
+    event: dict[str, Any], stall: Stall, context: Context | None, span: Any = None
+) -> Outcome:
+    """Capture an event in a copy of the blocked callback's context, in the span that was open.
 
     Without one in an empty context: it then has the global scope's data and no request's.
     """
@@ -156,7 +169,7 @@ def capture(event: dict[str, Any], stall: Stall, context: Context | None) -> Out
         "exc_info": (EventLoopBlocked, EventLoopBlocked(message), None),
         "stall": stall,
     }
-    return _run_in(context, lambda: _capture(event, hint))
+    return _run_in(context, lambda: _capture(event, hint, span))
 
 
 class _AsItIs(dict[str, Any]):
@@ -187,7 +200,7 @@ def _run_in(context: Context | None, function: Callable[[], T]) -> T:
     return (context.copy() if context is not None else Context()).run(function)
 
 
-def _capture(event: dict[str, Any], hint: dict[str, Any]) -> Outcome:
+def _capture(event: dict[str, Any], hint: dict[str, Any], span: Any) -> Outcome:
     # The loop may have been blocked inside the SDK's own serialisation, which sets this.
     disable_capture_event.set(False)
     client = sentry_sdk.get_client()
@@ -196,6 +209,7 @@ def _capture(event: dict[str, Any], hint: dict[str, Any]) -> Outcome:
     # Forked: the request's `last_event_id()` stays what it was.
     with sentry_sdk.isolation_scope() as scope:
         current = sentry_sdk.get_current_scope()
+        current.span = span
         if any(
             getattr(one, "_fingerprint", None) is not None
             for one in (scope, current, sentry_sdk.get_global_scope())

@@ -69,6 +69,7 @@ class Recorder:
         before: tuple[Reading, ...],
         since_first_run: float,
         keep_alive: KeepAlive,
+        span_of: Callable[[Context], Any] | None = None,
     ) -> None:
         self._id = uuid.uuid4().hex
         self._where = where
@@ -76,6 +77,7 @@ class Recorder:
         self._since_first_run = since_first_run
         self._keep_alive = keep_alive
         self._kept_alive: dict[int, object] = {}
+        self._span_of = span_of
         self._samples: list[Sample] = []
         self._gaps: list[Gap] = []
         self._others: dict[int, tuple[str, float | None, list[tuple[float, Any]]]] = {}
@@ -131,8 +133,13 @@ class Recorder:
                 late=late,
                 expected=expected,
                 variables=variables,
+                span=self._span_in(context),
             )
         )
+
+    def _span_in(self, context: Context | None) -> Any:
+        # Scopes are shared, so this cannot wait either.
+        return None if context is None or self._span_of is None else self._span_of(context)
 
     def variables_of_same(self, frames: tuple[RawFrame, ...], running: RunOnce | None) -> Variables:
         """Those of the sample before, if the same callback still stands on the same stack.

@@ -4,6 +4,8 @@ The values belong to a thread that goes on changing them. So they are turned int
 containers of text at once, and nothing of the application's is called: no `repr`, `len`, iteration
 or attribute of a class of its own. Of such an object only the name of its type is told. What is
 read of a container is a few items, or only their number where another thread came between.
+
+Costs 70 µs a look for three functions of seven variables each, and 0.3 ms at most (measured).
 """
 
 from __future__ import annotations

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass, field, replace
 from types import FrameType
+from typing import Any
 
 from ..expected import expected_on
 from ..recording import Gap, LoopThread, Recording, Variables
@@ -60,7 +62,8 @@ class WatchedRun:
     """One run of one event loop; only the watcher thread changes it.
 
     `skip` is the stretch (its `end_time`) that called `init()`. `before` and `full` are the last
-    reading, and the last full one, of a healthy look.
+    reading, and the last full one, of a healthy look. `span_of` gives the tracing span that is open
+    in a context.
     """
 
     probe: ExactProbe | PingProbe
@@ -70,6 +73,7 @@ class WatchedRun:
     hand_over: Callable[[Recording], None]
     keep_alive: KeepAlive
     first_run_at: float
+    span_of: Callable[[Context], Any] | None = None
     skip: float | None = None
     state: LoopState = field(default_factory=LoopState)
     recorder: Recorder | None = None
@@ -153,7 +157,7 @@ class WatchedRun:
         if recorder is None:
             since = self._since_first_run(decided.state.started_at)
             recorder = self.recorder = Recorder(
-                self.where, (self.full, self.before), since, self.keep_alive
+                self.where, (self.full, self.before), since, self.keep_alive, self.span_of
             )
         if decided.thin:
             recorder.thin()
@@ -231,7 +235,7 @@ class WatchedRun:
         if ended_at - stretch.started_at < timing.threshold:
             return
         since_first_run = self._since_first_run(stretch.started_at)
-        recorder = Recorder(self.where, before, since_first_run, self.keep_alive)
+        recorder = Recorder(self.where, before, since_first_run, self.keep_alive, self.span_of)
         recorder.add(frames, running, loop, reading, late=glance.late)
         recorder.add_others(self._others(glance))
         recorder.look_at_queue(look_at_waiters(loop, reading.at, recorder.waiting), None)

@@ -44,7 +44,8 @@ class Watcher:
     """Looks at the running loops and hands a `Recording` of each stall to `hand_over`.
 
     `timing` gives the options of the moment, None while nobody can hear of a stall, `keep_alive`
-    what a sampled context needs to be alive when the stall is told.
+    what a sampled context needs to be alive when the stall is told, `span_of` the tracing span that
+    is open in it.
     """
 
     def __init__(
@@ -53,11 +54,13 @@ class Watcher:
         hand_over: Callable[[Recording], None],
         now: Callable[[], float] = time.monotonic,
         keep_alive: KeepAlive = lambda _: (),
+        span_of: Callable[[Context], Any] | None = None,
     ) -> None:
         self._timing = timing
         self._hand_over = hand_over
         self._keep_alive = keep_alive
         self._now = now
+        self._span_of = span_of
         self._runs: dict[int, WatchedRun] = {}
         self._first_runs: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
         self._failures = 0
@@ -116,6 +119,7 @@ class Watcher:
             hand_over=self._hand_over,
             keep_alive=self._keep_alive,
             first_run_at=self._first_runs.setdefault(loop, self._now()),
+            span_of=self._span_of,
         )
         self._runs[id(run)] = run
         self.start()
