@@ -30,7 +30,25 @@ def add_variables(event: dict[str, Any], finding: Finding) -> None:
     if variables:
         scrubber = sentry_sdk.get_client().options.get("event_scrubber")
         scrub_dict = getattr(scrubber, "scrub_dict", None)
-        frames[place]["vars"] = scrubbed(fitting(variables), scrub_dict)
+        frames[place]["vars"] = as_shown(scrubbed(fitting(variables), scrub_dict))
+
+
+class Shown(str):
+    """Text that is shown as it is: older versions of the SDK send the `repr` of any variable."""
+
+    __slots__ = ()
+
+    def __sentry_repr__(self) -> str:
+        return str(self)
+
+
+def as_shown(value: Any) -> Any:
+    """The same with every text marked as what it already is."""
+    if isinstance(value, dict):
+        return {name: as_shown(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [as_shown(item) for item in value]
+    return Shown(value) if isinstance(value, str) else value
 
 
 def fitting(variables: dict[str, Any]) -> dict[str, Any]:

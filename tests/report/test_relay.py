@@ -159,9 +159,20 @@ def thirty_breadcrumbs() -> Recording:
 def with_variables() -> Recording:
     """As many, as long and as deep as can be; none is called like a secret."""
     read = Reader(10**6)
-    deepest = {"k" * 60: {"l" * 60: [["x" * 200] * 20, 10**100, None]}}
-    values = [17, "x" * 200, b"\xff" * 200, "价😀" * 200, "\udc80", deepest, Recording, [[[[[]]]]]]
-    variables = {f"name_{place}": read.plain(value) for place, value in enumerate(values * 3)}
+    deepest = {"k" * 60: {"l" * 60: [["x" * 200] * 2, 10**100, None]}}
+    values = [
+        17,
+        "x" * 200,
+        b"\xff" * 200,
+        "价😀" * 200,
+        "\udc80",
+        Recording,
+        [[[]]],
+        deepest,
+        ["x"] * 9,
+    ]
+    # No more than ten of anything: older versions of the SDK would cut it by themselves.
+    variables = {f"name_{place}": read.plain(value) for place, value in enumerate(values)}
     seen = standing(price())
     samples = tuple(replace(one, variables=((0, variables),)) for one in seen.samples)
     return replace(seen, samples=samples)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import sentry_sdk
 from sentry_sdk.scrubber import EventScrubber
 
 from sentry_loopstall import Cause
@@ -215,9 +214,8 @@ def test_a_scrubber_of_another_kind_does_no_harm(init: Init, captured: Captured)
 
     class Own:
         def scrub_event(self, event: Any) -> None:
-            event["exception"]["values"][0]["stacktrace"]["frames"][0]["vars"] = {"own": "1"}
+            del event["exception"]["values"][0]["stacktrace"]["frames"][0]["vars"]
 
     seen = standing(PRICE, of={"price_all": {"password": "'x'"}})
     (event,) = sent(init, captured, seen, event_scrubber=Own())
-    assert variables(event) == {"price_all": {"own": "1"}}
-    assert sentry_sdk.get_client().options["event_scrubber"].__class__ is Own
+    assert variables(event) == {}
