@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import contextlib
 import threading
 from typing import Any
@@ -64,7 +65,7 @@ def test_it_decorates_functions_and_coroutine_functions(init: Init, captured: Ca
         return first, await awaited(0.15)
 
     assert asyncio.run(main()) == ("plain", "awaited")
-    assert asyncio.iscoroutinefunction(awaited) or awaited.__name__ == "awaited"
+    assert inspect.iscoroutinefunction(awaited)
     stalls = captured.wait_for_stalls(2)
     assert [stall.outcome for stall in stalls] == ["expected", "expected"]
 
