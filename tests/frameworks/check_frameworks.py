@@ -83,7 +83,7 @@ def stalls(receiver: EnvelopeReceiver, since: float) -> list[Event]:
     return [
         event
         for event in receiver.events
-        if event["exception"]["values"][-1]["type"] == "EventLoopBlocked"
+        if "loop_stall" in event["contexts"]
         and datetime.fromisoformat(event["timestamp"]).timestamp() > since
     ]
 
