@@ -236,7 +236,7 @@ def render(diagnosis: Diagnosis, presentation: Presentation, page: Page) -> str:
         lines += _cause(finding.cause, page, in_full=finding.cause not in explained)
         explained.add(finding.cause)
         lines.append(f"  {_who(diagnosis, finding)}{_of_process(page)}")
-        blamed = finding.shown.index if finding.culprit is not None else None
+        blamed = finding.shown.place if finding.culprit is not None else None
         lines += _stack(finding.shown.frames, blamed, page)
         lines.append("")
     lines += _timeline(diagnosis, presentation)

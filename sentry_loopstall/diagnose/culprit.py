@@ -82,7 +82,7 @@ def deepest_common_caller(blamed: tuple[Blamed, ...], duration: float) -> Suspec
     if not longest:
         return None
     _, key = max(longest, key=lambda depth_and_key: depth_and_key[0])
-    samples = tuple(one._replace(key=key, index=place) for one, place in on_stack[key])
+    samples = tuple(one._replace(key=key, place=place) for one, place in on_stack[key])
     return Suspect(key, samples)
 
 
@@ -171,10 +171,10 @@ def kind_of(one: Blamed) -> Blamed:
     """The same sample, blaming the function of the callback itself: its outermost in-app frame."""
     for place, frame in enumerate(one.frames):
         if frame.in_app:
-            return one._replace(key=frame.key, index=place)
+            return one._replace(key=frame.key, place=place)
     if one.frames and not one.frames[0].machinery:
-        return one._replace(key=one.frames[0].key, index=0)
-    return one._replace(key=callback_key(one.sample.callback), index=None)
+        return one._replace(key=one.frames[0].key, place=0)
+    return one._replace(key=callback_key(one.sample.callback), place=None)
 
 
 def as_culprit(suspect: Suspect, shown: Blamed | None, call: str | None, total: float) -> Culprit:

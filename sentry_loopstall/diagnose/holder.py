@@ -39,5 +39,5 @@ def blame_holder(
         sample = Sample(recording.started_at, frames, Callback(), None, None, 0.0)
         stack = Stack(frames, classified)
         key = stack.key or callback_key(sample.callback)
-        samples.append(Blamed(sample, seconds, stack, key, stack.index))
+        samples.append(Blamed(sample, seconds, stack, key, stack.place))
     return tuple(samples)

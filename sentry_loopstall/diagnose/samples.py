@@ -44,7 +44,7 @@ class Stack:
         return without_machinery_below(tuple(map(self._classified, reversed(self._raw))))
 
     @cached_property
-    def index(self) -> int | None:
+    def place(self) -> int | None:
         """The place of the frame to blame, None where it is the callback itself."""
         if self._inwards is None:
             return None
@@ -78,7 +78,7 @@ class Stack:
 class Blamed(NamedTuple):
     """One sample, the time it stands for, and whom it blames.
 
-    `index` is the culprit's place in the stack, None where the callback itself is to blame because
+    `place` is the culprit's place in the stack, None where the callback itself is to blame because
     no frame is. `on_cpu` is the loop thread's CPU seconds of that time, `at` its begin (monotonic
     seconds).
     """
@@ -87,7 +87,7 @@ class Blamed(NamedTuple):
     seconds: float
     stack: Stack
     key: Key
-    index: int | None
+    place: int | None
     on_cpu: float | None = None
     at: float = 0.0
 
@@ -99,7 +99,7 @@ class Blamed(NamedTuple):
     @property
     def frame(self) -> CodeFrame | None:
         """The culprit's frame."""
-        return None if self.index is None else self.frames[self.index]
+        return None if self.place is None else self.frames[self.place]
 
     @property
     def importing(self) -> int | None:
@@ -134,7 +134,7 @@ def blame(recording: Recording, rules: InAppRules) -> tuple[Blamed, ...]:
         if stack is None:
             stack = stacks[id(sample.frames)] = Stack(sample.frames, classified)
         key = stack.key or callback_key(sample.callback)
-        blamed.append(Blamed(sample, seconds, stack, key, stack.index, on_cpu, begin))
+        blamed.append(Blamed(sample, seconds, stack, key, stack.place, on_cpu, begin))
     return tuple(blamed)
 
 

@@ -149,7 +149,7 @@ def test_where_no_frame_is_to_blame_the_callback_is(
 ) -> None:
     """`loop.call_soon(time.sleep, 1)` has no frame but the event loop's own."""
     (one,) = blame(recording([sample(0.5, *stack, callback=callback)]), RULES)
-    assert (one.key, one.index, one.frame) == (key, None, None)
+    assert (one.key, one.place, one.frame) == (key, None, None)
     assert callback_key(callback) == key
 
 
@@ -171,7 +171,7 @@ def test_a_stack_of_machinery_alone_is_kept() -> None:
 def test_a_recursion_blames_its_innermost_step() -> None:
     """And it is one culprit, however deep it is."""
     (one,) = blamed_of([HANDLER, *[PRICE] * 100])
-    assert one.index == 100
+    assert one.place == 100
     (suspect,) = chosen_of(*[[HANDLER, *[PRICE] * depth] for depth in range(1, 33)])
     assert suspect.key == key_of(PRICE)
     assert suspect.seconds == 2.0
@@ -545,7 +545,7 @@ def test_a_recursive_caller_counts_each_sample_once() -> None:
     (suspect,) = chosen_of(*stacks)
     assert suspect.key == key_of(PRICE)
     assert suspect.seconds == 40 * SIXTEENTH
-    assert [one.index for one in suspect.samples] == [number % 3 + 1 for number in range(40)]
+    assert [one.place for one in suspect.samples] == [number % 3 + 1 for number in range(40)]
 
 
 def test_without_a_common_caller_the_largest_is_blamed() -> None:
