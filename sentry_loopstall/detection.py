@@ -56,6 +56,7 @@ class Detection:
         )
         self.hook = LoopHook(self._started, self._ended)
         self._exit_registered = False
+        self._enabled = enabled()
         if hasattr(os, "register_at_fork"):  # Windows does not fork
             # Held weakly: what is registered there can never be taken back.
             after_fork = weakref.WeakMethod(self._after_fork)
@@ -85,6 +86,8 @@ class Detection:
 
         The stretch of callbacks that does so is never reported.
         """
+        # Asked for at every look, the environment would be a sixth of what that costs (measured).
+        self._enabled = enabled()
         self.watcher.skip_present_stretch()
         self.watcher.start(expecting=True)
 
@@ -94,7 +97,7 @@ class Detection:
 
     def _timing(self) -> Timing | None:
         options = self._audience()
-        if options is None or is_paused() or not enabled():
+        if options is None or is_paused() or not self._enabled:
             return None
         self._register_exit()
         return Timing(

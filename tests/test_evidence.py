@@ -8,6 +8,7 @@ import json
 import pdb  # noqa: T100 - its prompt is what is tested
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from sentry_loopstall.watch import evidence, watched_run
 
 from .blocking import nap, spin
 from .conftest import Captured, Init, poll
+from .fakes import FakeClock
 from .test_attribution import run
 
 
@@ -162,7 +164,7 @@ def test_without_any_clock_of_a_thread_sleep_and_work_are_told_apart(
     init: Init, captured: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on macOS: no /proc, no RUSAGE_THREAD, no clock of another thread."""
-    monkeypatch.setattr(watched_run, "thread_cpu_clock", lambda native_id: lambda: None)
+    monkeypatch.setattr(watched_run, "thread_cpu_time", lambda native_id: None)
     monkeypatch.setattr(watched_run, "scheduling_of", lambda native_id: evidence.Scheduling())
     monkeypatch.setattr(evidence, "HAS_OWN_SWITCHES", False)
     init()
@@ -216,11 +218,45 @@ def test_a_thread_clock_survives_its_thread() -> None:
     thread = threading.Thread(target=work)
     thread.start()
     assert ready.wait(10)
-    clock = evidence.thread_cpu_clock(thread.native_id)
-    spent = clock()
+    native_id = thread.native_id
+    spent = evidence.thread_cpu_time(native_id)
     assert spent is None or spent >= 0.02
     go.set()
     thread.join()
-    poll(lambda: clock() is None)
-    assert evidence.scheduling_of(thread.native_id) == evidence.Scheduling()
-    assert evidence.thread_cpu_clock(None)() is None
+    poll(lambda: evidence.thread_cpu_time(native_id) is None)
+    assert evidence.scheduling_of(native_id) == evidence.Scheduling()
+    assert evidence.thread_cpu_time(None) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "stat", "seconds"),
+    [
+        ("cpu.max", "50000 100000\n", "nr_throttled 3\nthrottled_usec 2500000\nn 1\n", 2.5),
+        ("cpu.max", "max 100000\n", "nr_throttled 3\nthrottled_usec 2500000\n", None),
+        ("cpu.cfs_quota_us", "50000\n", "nr_throttled 3\nthrottled_time 2500000000\n", 2.5),
+        ("cpu.cfs_quota_us", "-1\n", "nr_throttled 3\nthrottled_time 2500000000\n", None),
+        ("other", "", "throttled_usec 2500000\n", 2.5),
+        ("cpu.max", "50000 100000\n", "nr_throttled 3\n", None),
+    ],
+    ids=["v2", "v2 without a limit", "v1", "v1 without a limit", "limit unknown", "not told"],
+)
+def test_throttling_is_read_where_there_is_a_limit(
+    tmp_path: Path, name: str, limit: str, stat: str, seconds: float | None
+) -> None:
+    """In both versions of control groups."""
+    (tmp_path / name).write_text(limit)
+    (tmp_path / "cpu.stat").write_text(stat)
+    assert evidence.ThrottleReader(str(tmp_path / "cpu.stat")).read() == seconds
+
+
+def test_a_limit_that_is_set_later_is_found(tmp_path: Path) -> None:
+    """A container may be given less while it runs."""
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    (tmp_path / "cpu.stat").write_text("throttled_usec 1000000\n")
+    clock = FakeClock()
+    reader = evidence.ThrottleReader(str(tmp_path / "cpu.stat"), clock)
+    assert reader.read() is None
+    (tmp_path / "cpu.max").write_text("50000 100000\n")
+    assert reader.read() is None
+    clock.advance(evidence.LIMIT_STAYS)
+    assert reader.read() == 1.0

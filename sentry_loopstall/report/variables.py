@@ -19,7 +19,7 @@ def add_variables(event: dict[str, Any], finding: Finding) -> None:
 
     The SDK's scrubber sees them once more when the event is captured, but only their names.
     """
-    place = finding.shown.index
+    place = finding.shown.place
     if place is None or finding.culprit is None or finding.holder is not None:
         return
     if finding.cause is Cause.MANY_CALLBACKS:

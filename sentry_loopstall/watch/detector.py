@@ -2,12 +2,15 @@
 
 The watcher feeds one `step` per look. A stretch that is older than half the threshold is late:
 it is sampled and its end is trapped. Whether it was a stall is known when it ended.
+
+The records are tuples, for several are made at each look: on a core that has slept a step takes
+15 instead of 50 µs (measured).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ..recording import RawFrame
 
@@ -15,8 +18,7 @@ SAMPLE_INTERVAL = 0.01  # seconds between the first samples of a late stretch
 MAX_SAMPLES = 100  # then every other one is dropped and the interval doubles
 
 
-@dataclass(frozen=True, slots=True)
-class Pulse:
+class Pulse(NamedTuple):
     """One look at one loop.
 
     `stretch` identifies the stretch of callbacks that runs, None while the loop polls.
@@ -32,8 +34,7 @@ class Pulse:
 IDLE = Pulse()
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(NamedTuple):
     """The options that decide when to look, in seconds, and what to keep.
 
     `candidates` gives the places in a stack of the frames whose local variables are wanted; None
@@ -46,8 +47,7 @@ class Timing:
     candidates: Callable[[tuple[RawFrame, ...]], Sequence[int]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LoopState:
+class LoopState(NamedTuple):
     """What the detector remembers of a loop from one look to the next."""
 
     stretch: float | None = None
@@ -61,16 +61,14 @@ class LoopState:
     idle_since: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(NamedTuple):
     """A stretch that was late and is over, or a hang so far; monotonic seconds."""
 
     started_at: float
     ended_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """What to do after a look.
 
     `ended`: a late stretch is over, `stalled` whether it lasted for the threshold. Then, of the
@@ -102,7 +100,7 @@ def step(state: LoopState, pulse: Pulse, now: float, timing: Timing) -> Step:
         state = LoopState(stretch=pulse.stretch, started_at=started_at, looked_at=now)
     late_at = state.started_at + half
     if now < late_at:
-        state = replace(state, looked_at=now, idle_since=None)
+        state = state._replace(looked_at=now, idle_since=None)
         return Step(state, look_at=late_at, ended=ended, stalled=stalled)
     hang_at = None
     if timing.hang_after is not None and not state.hang_told:
@@ -111,8 +109,7 @@ def step(state: LoopState, pulse: Pulse, now: float, timing: Timing) -> Step:
     # Half an interval is near enough: a look may come a little early for its sample.
     sample = not state.late or hang or now - state.sampled_at >= state.interval / 2
     thin = sample and state.samples >= MAX_SAMPLES
-    running = replace(
-        state,
+    running = state._replace(
         looked_at=now,
         late=True,
         hang_told=state.hang_told or hang,

@@ -5,6 +5,7 @@ The collector's clock alone runs wherever Python collects garbage.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -24,31 +25,25 @@ except ImportError:  # Windows has no such module, macOS no such constant
 # the per-thread bit, CPUCLOCK_SCHED.
 _PER_THREAD_SCHED = 0b110
 
+ON_LINUX = sys.platform.startswith("linux")
+
+LIMIT_STAYS = 60.0  # seconds until it is looked for again
 _CGROUP_ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct")
 
 
-def thread_cpu_clock(native_id: int | None) -> Callable[[], float | None]:
-    """A reader of one thread's CPU time in seconds; it answers None where nobody can tell.
+def thread_cpu_time(native_id: int | None) -> float | None:
+    """One thread's CPU time in seconds; None where nobody can tell.
 
     One system call on a clock id computed from the thread id: 1 µs, and the GIL is not released
     (measured). `pthread_getcpuclockid` instead follows a pointer and crashes once the thread has
     ended; this answers EINVAL.
     """
-    if not sys.platform.startswith("linux") or native_id is None:
-        return _cannot_tell
-    clock = (~native_id << 3) | _PER_THREAD_SCHED
-
-    def read() -> float | None:
-        try:
-            return time.clock_gettime(clock)
-        except OSError:
-            return None
-
-    return read
-
-
-def _cannot_tell() -> None:
-    return None
+    if not ON_LINUX or native_id is None:
+        return None
+    try:
+        return time.clock_gettime((~native_id << 3) | _PER_THREAD_SCHED)
+    except OSError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +55,28 @@ class Scheduling:
 
 
 def scheduling_of(native_id: int | None) -> Scheduling:
-    """Linux' schedstat: 16 µs, and it releases the GIL (measured), so read frames before."""
+    """Linux' schedstat: 8 µs, and it releases the GIL (measured), so read frames before."""
     if native_id is None:
         return Scheduling()
     try:
-        with open(f"/proc/self/task/{native_id}/schedstat", "rb", buffering=0) as file:
-            _, waited, times = file.read().split()
+        _, waited, times = file_content(f"/proc/self/task/{native_id}/schedstat").split()
     except (OSError, ValueError):
         return Scheduling()
     return Scheduling(int(waited) / 1e9, int(times))
+
+
+def file_content(path: str) -> bytes:
+    """What a small file of the kernel's says.
+
+    Half the cost of `open()` (60 instead of 110 µs on a core that has slept, measured), and the
+    GIL is released three times instead of six. The file is not kept open: an application that
+    closes all descriptors and opens its own would find ours among them.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(descriptor, 4096)
+    finally:
+        os.close(descriptor)
 
 
 def own_switches() -> int | None:
@@ -77,27 +85,44 @@ def own_switches() -> int | None:
 
 
 class ThrottleReader:
-    """How long a container's CPU limit kept the process from running, cumulative seconds."""
+    """How long a container's CPU limit kept the process from running, cumulative seconds.
 
-    def __init__(self) -> None:
-        self._path = _cpu_stat_path()
+    Where there is no limit the file is not read: 75 µs on a core that has slept (measured).
+    """
+
+    def __init__(self, path: str | None = None, now: Callable[[], float] = time.monotonic) -> None:
+        self._path = path or _cpu_stat_path()
+        self._now = now
+        self._limited = False
+        self._look_for_limit_at = 0.0
 
     def read(self) -> float | None:
-        """None where there is no such file."""
+        """None where there is no such file, or no limit."""
         if self._path is None:
             return None
+        now = self._now()
+        if now >= self._look_for_limit_at:
+            self._look_for_limit_at = now + LIMIT_STAYS
+            self._limited = _is_limited(os.path.dirname(self._path))
+        if not self._limited:
+            return None
         try:
-            with open(self._path, "rb", buffering=0) as file:
-                lines = file.read().split(b"\n")
+            content = file_content(self._path)
         except OSError:
             return None
-        for line in lines:
-            name, _, value = line.partition(b" ")
-            if name == b"throttled_usec":  # version 2
-                return int(value) / 1e6
-            if name == b"throttled_time":  # version 1, nanoseconds
-                return int(value) / 1e9
+        for name, seconds in ((b"throttled_usec ", 1e-6), (b"throttled_time ", 1e-9)):  # v2, v1
+            _, found, value = content.partition(name)
+            if found:
+                return int(value.split(b"\n", 1)[0]) * seconds
         return None
+
+
+def _is_limited(folder: str) -> bool:
+    """Whether a control group has a CPU limit now: it may be given one while it runs."""
+    for name, without in (("cpu.max", b"max"), ("cpu.cfs_quota_us", b"-1")):  # version 2, version 1
+        with contextlib.suppress(OSError):
+            return not file_content(f"{folder}/{name}").startswith(without)
+    return True
 
 
 def _cpu_stat_path() -> str | None:
@@ -136,20 +161,23 @@ class CollectorClock:
     def __init__(self) -> None:
         self._seconds = 0.0
         self._started: float | None = None
+        self._listens = False
 
     def install(self) -> None:
         """Start to listen; a second call does nothing."""
+        self._listens = True
         if self._heard not in gc.callbacks:
             gc.callbacks.append(self._heard)
 
     def remove(self) -> None:
         """Stop to listen."""
+        self._listens = False
         if self._heard in gc.callbacks:
             gc.callbacks.remove(self._heard)
 
     def read(self) -> float | None:
         """Cumulative seconds; None while nobody listens."""
-        if self._heard not in gc.callbacks:
+        if not self._listens:
             return None
         started = self._started
         running = time.monotonic() - started if started is not None else 0.0

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from types import CodeType, FrameType
+from typing import NamedTuple
 
-from ..recording import RawFrame, ThreadStack
-from .evidence import thread_cpu_clock, threads_by_id
+from ..recording import ThreadStack
+from .evidence import thread_cpu_time, threads_by_id
 from .stacks import sample_stack
 
 ACTIVE = 0.001  # CPU seconds from which on a thread was active since the look before
 
 
-@dataclass(frozen=True, slots=True)
-class ThreadLook:
-    """A thread that did something since the look before: its CPU seconds, and its stack now.
+class Activity(NamedTuple):
+    """A thread that did something since the look before: its CPU seconds, None if unknown.
 
-    `seconds` is what the stack stands for: the CPU time, or where that is unknown the time
+    `seconds` is what its stack stands for: the CPU time, or where that is unknown the time
     since the look before.
     """
 
@@ -25,50 +24,43 @@ class ThreadLook:
     name: str
     on_cpu: float | None
     seconds: float
-    frames: tuple[RawFrame, ...]
-
-
-@dataclass(slots=True)
-class _Known:
-    on_cpu: float | None
-    innermost: tuple[CodeType, int]
-    frames: tuple[RawFrame, ...] = ()
 
 
 class OtherThreads:
     """Remembers each thread's CPU clock and innermost frame from look to look.
 
-    1.5 µs a thread (measured); a stack is only read of a thread that was active. That of the
-    look before is kept, for a thread may have ended by the time we get to look.
+    1.5 µs a thread (measured). Whose stack it is worth to read, the one who samples decides.
     """
 
     def __init__(self) -> None:
-        self._known: dict[int, _Known] = {}
+        self._known: dict[int, tuple[float | None, CodeType, int]] = {}
         self._looked_at = 0.0
 
-    def look(self, frames: dict[int, FrameType], now: float) -> list[ThreadLook]:
-        """Which threads were active since the look before, by their CPU or by their frames."""
+    def look(
+        self, frames: dict[int, FrameType], now: float, skip: int | None = None
+    ) -> list[Activity]:
+        """Which threads were active since the look before, by their CPU or by their frames.
+
+        `skip` is the thread of the only event loop, to which it is none of the others.
+        """
         since, self._looked_at = now - self._looked_at, now
         threads = threads_by_id()
         before, self._known = self._known, {}
         active = []
         for thread_id, frame in frames.items():
             thread = threads.get(thread_id)
-            if thread is None or _is_ours(thread.name):
+            if thread_id == skip or thread is None or _is_ours(thread.name):
                 continue
-            on_cpu = thread_cpu_clock(thread.native_id)()
-            innermost = (frame.f_code, frame.f_lasti)
+            on_cpu = thread_cpu_time(thread.native_id)
+            seen = self._known[thread_id] = (on_cpu, frame.f_code, frame.f_lasti)
             last = before.get(thread_id)
-            known = self._known[thread_id] = _Known(on_cpu, innermost)
-            spent = None
-            if on_cpu is not None:
-                spent = on_cpu - (last.on_cpu or 0.0) if last is not None else on_cpu
-            moved = last is None or last.innermost != innermost
-            if (spent is None and moved) or (spent is not None and (spent >= ACTIVE or moved)):
-                known.frames = sample_stack(frame)
-                active.append(
-                    ThreadLook(thread_id, thread.name, spent, spent or since, known.frames)
-                )
+            spent = on_cpu
+            if on_cpu is not None and last is not None:
+                spent = on_cpu - (last[0] or 0.0)
+            # By identity: to compare code objects is to compare all they contain.
+            moved = last is None or last[1] is not seen[1] or last[2] != seen[2]
+            if moved or (spent is not None and spent >= ACTIVE):
+                active.append(Activity(thread_id, thread.name, spent, spent or since))
         return active
 
 

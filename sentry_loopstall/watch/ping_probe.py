@@ -21,6 +21,7 @@ from types import CodeType, FrameType
 
 from ..recording import RawFrame
 from .detector import Pulse
+from .evidence import file_content
 from .stacks import RunOnce, sample_stack
 
 # epoll_wait, epoll_pwait, epoll_pwait2 (Linux' syscall tables).
@@ -164,8 +165,7 @@ class PingProbe:
         if not _POLLS:
             return False
         try:
-            with open(self._syscall, "rb", buffering=0) as file:
-                call = file.read().split(b" ", 1)[0].strip().decode()
+            call = file_content(self._syscall).split(b" ", 1)[0].strip().decode()
         except OSError:  # not allowed everywhere
             return False
         return call not in _POLLS

@@ -8,8 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..expected import expected_within
 from ..recording import (
@@ -33,7 +32,7 @@ from .context import (
     describe_task,
 )
 from .detector import Stretch
-from .others import ThreadLook
+from .others import Activity
 from .stacks import RunOnce
 
 MAX_GAPS = 50
@@ -43,8 +42,7 @@ KeepAlive = Callable[[Context], Iterable[object]]
 """Gives what must live until the stall of that context was told."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """The clocks at one look: monotonic seconds, and cumulative figures, None where not read.
 
     `polling`: the loop was seen in its poll. The fields are those of `Measured`.
@@ -157,15 +155,16 @@ class Recorder:
         if len(self._gaps) < MAX_GAPS:
             self._gaps.append(gap)
 
-    def add_others(self, looks: Sequence[ThreadLook]) -> None:
+    def add_others(self, seen: Sequence[tuple[Activity, tuple[RawFrame, ...]]]) -> None:
         """Note what other threads did since the look before."""
-        for look in looks:
-            name, on_cpu, samples = self._others.get(look.thread_id, (look.name, None, []))
-            if look.on_cpu is not None:
-                on_cpu = (on_cpu or 0.0) + look.on_cpu
+        for activity, frames in seen:
+            thread_id = activity.thread_id
+            name, on_cpu, samples = self._others.get(thread_id, (activity.name, None, []))
+            if activity.on_cpu is not None:
+                on_cpu = (on_cpu or 0.0) + activity.on_cpu
             if len(samples) < MAX_OTHER_SAMPLES:
-                samples.append((look.seconds, look.frames))
-            self._others[look.thread_id] = (name, on_cpu, samples)
+                samples.append((activity.seconds, frames))
+            self._others[thread_id] = (name, on_cpu, samples)
 
     def look_at_queue(self, waiting: Waiting, running: RunOnce | None) -> None:
         """Who waits now, and the first time what this iteration of the loop has still to run."""

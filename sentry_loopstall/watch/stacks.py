@@ -11,9 +11,8 @@ import asyncio.events
 import sys
 import threading
 from collections import deque
-from dataclasses import dataclass
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..recording import RawFrame
 
@@ -29,8 +28,7 @@ F_LOCALS_IS_A_SNAPSHOT = sys.version_info < (3, 13)
 KEPT_AT_EACH_END = 120  # frames; Relay keeps 250 in all and cuts the middle itself beyond that
 
 
-@dataclass(frozen=True, slots=True)
-class RunOnce:
+class RunOnce(NamedTuple):
     """What the locals of a running `_run_once` say; `end_time` is None while it polls.
 
     `nested`: it runs inside a callback of another `_run_once`, as `nest_asyncio` lets it.

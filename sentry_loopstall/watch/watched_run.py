@@ -6,23 +6,23 @@ import sys
 import time
 from collections.abc import Callable
 from contextvars import Context
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
 from ..expected import expected_on
-from ..recording import Gap, LoopThread, Recording, Variables
+from ..recording import Gap, LoopThread, RawFrame, Recording, Variables
 from .detector import IDLE, LoopState, Pulse, Step, Stretch, Timing, step
-from .evidence import CollectorClock, ThrottleReader, scheduling_of, thread_cpu_clock
-from .others import ThreadLook, all_stacks
+from .evidence import CollectorClock, ThrottleReader, scheduling_of, thread_cpu_time
+from .others import Activity, all_stacks
 from .ping_probe import PingProbe
 from .probes import ExactProbe
 from .recorder import KeepAlive, Reading, Recorder
-from .stacks import RunOnce
+from .stacks import RunOnce, sample_stack
 from .variables import variables_of
 from .waiters import look_at_waiters, overdue_since
 
-# Seconds between full readings of a healthy loop. One reads two files: 30 µs, and the GIL is
+# Seconds between full readings of a healthy loop. One reads two files: 15 µs, and the GIL is
 # released and asked for again six times, 5 ms each while the loop computes.
 FULL_READING_EVERY = 0.1
 FULL_READING_OF_BUSY_LOOP_EVERY = 1.0  # where the threshold leaves no time for more
@@ -43,7 +43,7 @@ class Glance:
     frames: dict[int, FrameType]
     late: float
     gap: Gap | None
-    others: list[ThreadLook]
+    others: list[Activity]
     on_since: float = 0.0
     parked_at: float | None = None
 
@@ -78,12 +78,10 @@ class WatchedRun:
     state: LoopState = field(default_factory=LoopState)
     recorder: Recorder | None = None
     look_at: float = 0.0
-    clock: Callable[[], float | None] = field(init=False)
     before: Reading = field(init=False)
     full: Reading = field(init=False)
 
     def __post_init__(self) -> None:
-        self.clock = thread_cpu_clock(self.native_id)
         self.before = self.full = self._fully(self._reading(polling=True))
 
     @property
@@ -225,8 +223,9 @@ class WatchedRun:
         if looked_at is None or self.probe.finished or (gap is None and parked_at is None):
             return
         frames = self.probe.sample(glance.frames.get(self.probe.thread_id))
+        others = self._others(glance)
         since = overdue_since(loop, running, gap) if gap is not None else None
-        before = (self.full, replace(self.before, polling=True))
+        before = (self.full, self.before._replace(polling=True))
         after = self._fully(reading)
         if since is None:
             since = reading.at - asked_for_gil(before[0], after)
@@ -237,7 +236,7 @@ class WatchedRun:
         since_first_run = self._since_first_run(stretch.started_at)
         recorder = Recorder(self.where, before, since_first_run, self.keep_alive, self.span_of)
         recorder.add(frames, running, loop, reading, late=glance.late)
-        recorder.add_others(self._others(glance))
+        recorder.add_others(others)
         recorder.look_at_queue(look_at_waiters(loop, reading.at, recorder.waiting), None)
         recorder.add_gap(gap if gap is not None else Gap(since, ended_at - since, None))
         if timing.all_threads:
@@ -248,14 +247,19 @@ class WatchedRun:
         # Where only two looks tell when a stretch began, it may seem to be before the loop.
         return max(0.0, at - self.first_run_at)
 
-    def _others(self, glance: Glance) -> list[ThreadLook]:
-        return [look for look in glance.others if look.thread_id != self.probe.thread_id]
+    def _others(self, glance: Glance) -> list[tuple[Activity, tuple[RawFrame, ...]]]:
+        """What other threads did since the look before, and where they are now."""
+        return [
+            (activity, sample_stack(glance.frames.get(activity.thread_id)))
+            for activity in glance.others
+            if activity.thread_id != self.probe.thread_id
+        ]
 
     def _reading(self, *, polling: bool) -> Reading:
         """What can be read without releasing the GIL: 3 µs."""
         return Reading(
             at=self.instruments.now(),
-            on_cpu=self.clock(),
+            on_cpu=thread_cpu_time(self.native_id),
             polling=polling,
             gc=self.instruments.collector.read(),
             process=time.process_time(),
@@ -264,8 +268,7 @@ class WatchedRun:
     def _fully(self, reading: Reading) -> Reading:
         """The same with what the kernel has in files."""
         scheduling = scheduling_of(self.native_id)
-        full = replace(
-            reading,
+        full = reading._replace(
             runnable=scheduling.runnable,
             switches=scheduling.switches,
             throttled=self.instruments.throttle.read(),

@@ -21,7 +21,7 @@ from ..log import log_once
 from ..recording import Gap, LoopThread, Recording
 from .detector import LoopState, Timing
 from .evidence import CollectorClock, ThrottleReader, own_switches, thread_called
-from .others import OtherThreads, ThreadLook
+from .others import Activity, OtherThreads
 from .ping_probe import PingProbe
 from .probes import ExactProbe, shows_its_poll
 from .recorder import KeepAlive
@@ -269,11 +269,12 @@ class Watcher:
                 now = self._now()
                 runs = list(self._runs.values())
                 gap = Gap(now - late, late, switches) if late >= GAP else None
-                others: list[ThreadLook] = []
+                others: list[Activity] = []
                 parked_at, self._parked_at = self._parked_at, None
                 if gap is not None or now - self._looked_at_others >= OTHERS_EVERY:
                     self._looked_at_others = now
-                    others = self._others.look(frames, now)
+                    sole = runs[0].probe.thread_id if len(runs) == 1 else None
+                    others = self._others.look(frames, now, skip=sole)
                 anew = timing != self._last_timing
                 self._last_timing = timing
                 glance = Glance(frames, late, gap, others, self._on_since, parked_at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import pytest
@@ -98,7 +98,7 @@ def test_a_late_stretch_is_trapped_once_and_sampled_at_each_look() -> None:
 def test_a_trapped_end_is_exact(duration: float, stalled: bool, after: Pulse) -> None:
     """The duration is from the stretch's own start to the trap's note, threshold included."""
     _, state = look_often(stretch_from(10.0), 10.0 + HALF, 10.2, TIMING)
-    decided = step(state, replace(after, ended_at=10.0 + duration), 11.0, TIMING)
+    decided = step(state, after._replace(ended_at=10.0 + duration), 11.0, TIMING)
     assert decided.ended == Stretch(10.0, 10.0 + duration)
     assert decided.stalled is stalled
     assert (decided.trap, decided.sample, decided.hang) == (False, False, False)
@@ -166,7 +166,7 @@ def test_the_first_look_of_all_dates_a_stretch_to_itself() -> None:
 def test_a_stretch_is_not_dated_into_the_one_before() -> None:
     """Where the trap told when that one ended, this one began after it."""
     _, state = look_often(Pulse(stretch=1.0), 10.0, 10.5, TIMING)
-    state = replace(state, looked_at=10.5)
+    state = state._replace(looked_at=10.5)
     decided = step(state, Pulse(stretch=2.0, ended_at=10.6875), 10.75, TIMING)
     assert decided.ended is not None
     assert decided.ended.ended_at == 10.6875
