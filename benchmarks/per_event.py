@@ -1,9 +1,11 @@
-"""CPU of one stall after it ended: held back, sent for the first time, sent again.
+"""CPU of one stall after it ended: held back, sent for the first time, sent again; end to end.
 
     python -m benchmarks.per_event
 
 The recording is of a real stall, 56 frames deep. The transport throws events away; what it would
-do with them is the SDK's own work and the same for every event.
+do with them is the SDK's own work and the same for every event. End to end are stalls of a running
+loop that are held back, each after a pause: the CPU time of both our threads from the end of the
+block on, less that of watching for as long. A core that has slept runs everything slower.
 """
 
 from __future__ import annotations
@@ -24,11 +26,14 @@ from sentry_loopstall import LoopStallIntegration
 from sentry_loopstall.recording import Recording
 from sentry_loopstall.report.delivery import Delivery
 from sentry_loopstall.watch.detector import Timing
+from sentry_loopstall.watch.evidence import thread_cpu_time
 from sentry_loopstall.watch.watcher import Watcher
 
 FRAMES = 56
 IN_APP = 10  # of them the application's
 TIMES = 50
+STALLS = 10
+PAUSE = 0.4  # seconds; long enough for all that a stall leaves to do, too short for parking
 
 
 class NoTransport(Transport):
@@ -86,8 +91,29 @@ def spent(delivery: Delivery, recording: Recording) -> float:
     return (time.thread_time() - started) * 1000
 
 
+def our_cpu() -> float:
+    """CPU seconds of our threads so far; of one that has ended nothing is known."""
+    ours = (one for one in threading.enumerate() if one.name.startswith("sentry-loopstall"))
+    return sum(thread_cpu_time(one.native_id) or 0.0 for one in ours)
+
+
+async def held_back_end_to_end() -> float:
+    """CPU milliseconds of our threads for one stall, from its end until all is told."""
+    library = in_library()
+    after_stall, of_watching = [], []
+    for _ in range(STALLS):
+        library(FRAMES - IN_APP - 1, lambda: down(IN_APP - 1))
+        ended = our_cpu()
+        await asyncio.sleep(PAUSE)
+        told = our_cpu()
+        await asyncio.sleep(PAUSE)
+        after_stall.append(told - ended)
+        of_watching.append(our_cpu() - told)
+    return (statistics.median(after_stall) - statistics.median(of_watching)) * 1000
+
+
 def main() -> None:
-    """Print the three figures."""
+    """Print the figures."""
     sentry_sdk.init(
         dsn="http://public@127.0.0.1:9/1",
         transport=NoTransport,
@@ -105,9 +131,11 @@ def main() -> None:
     silent = Delivery()
     spent(silent, recording)
     held_back = statistics.median(spent(silent, recording) for _ in range(TIMES))
+    end_to_end = asyncio.run(held_back_end_to_end())
     samples, frames = len(recording.samples), len(recording.samples[0].frames)
     print(f"{samples} samples of {frames} frames, Python {sys.version.split()[0]}")
     print(f"held back          {held_back:8.2f} ms")
+    print(f"   end to end      {end_to_end:8.2f} ms")
     print(f"sent, the first    {first:8.2f} ms")
     print(f"sent, after it     {again:8.2f} ms")
 

@@ -60,8 +60,12 @@ def listening() -> Listening | None:
 
 
 def timing_options() -> Options | None:
-    """Only the options, for the watcher, which asks at every look (1 µs, measured)."""
-    client = sentry_sdk.get_client()
+    """Only the options, for the watcher, which asks at every look (0.4 µs, measured).
+
+    In its empty context there is no client but the global scope's; `get_client` would catch two
+    exceptions to find that out, 1.6 µs.
+    """
+    client = sentry_sdk.get_global_scope().client
     options = _options_of(client)
     if options is None or (options.on_stall is None and not _can_send(client)):
         return None
