@@ -51,13 +51,15 @@ def with_other_thread(event: dict[str, Any]) -> None:
     event["threads"]["values"].append(other)
 
 
-def test_a_stack_leaves_as_the_serializer_would_leave_it(send: Send) -> None:
-    """That the serializer is spared its frames shows nowhere in the event."""
+def test_an_event_leaves_as_the_serializer_would_leave_it(send: Send) -> None:
+    """That the serializer is spared most of it shows nowhere in the event."""
     spared = send(with_other_thread)
     # With a limit for the length of texts the serializer looks at each.
     looked_at = send(with_other_thread, max_value_length=100_000)
-    assert spared["exception"] == looked_at["exception"]
-    assert spared["threads"] == looked_at["threads"]
+    assert spared["breadcrumbs"]["values"]
+    for part in ("exception", "threads", "breadcrumbs"):
+        assert spared[part] == looked_at[part]
+    assert spared["contexts"]["loop_stall"] == looked_at["contexts"]["loop_stall"]
     assert type(frames_of(spared)[0]) is dict
 
 
