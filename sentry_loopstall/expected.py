@@ -133,6 +133,8 @@ def _user_frame(frame: FrameType | None) -> FrameType | None:
 
 def expected_on(frame: FrameType | None, thread_id: int) -> str | None:
     """Runs on the watcher thread: the reason if a frame of this stack is inside a block."""
+    if not _open:
+        return None
     entered = {
         block.frame_id: block.reason
         for block in list(_open.values())
