@@ -16,7 +16,7 @@ from .expected import forget_listener, is_paused, tell_of_resume
 from .log import log_once
 from .options import Options, enabled
 from .recording import RawFrame, Recording
-from .report.reporter import Reporter
+from .report.reporter import Reporter, Tend, nothing_to_do
 from .watch.detector import Timing
 from .watch.loop_hook import CALLS_INTO_THE_LOOP, LoopHook
 from .watch.recorder import KeepAlive
@@ -31,10 +31,11 @@ class Detection:
     """Hook, watcher and reporter of one process.
 
     `audience` gives the options of whoever listens, None while nobody does; `tell` is called on
-    the reporter thread with each stall, `forget` in a forked child, which has seen none. The others
-    are called on the watcher thread: `keep_alive` gives what must be alive to tell the stall of a
-    blocked callback's context, `span_of` the tracing span that is open in it, and `candidates`,
-    where local variables are to go along, the places in a stack of the frames that may be to blame.
+    the reporter thread with each stall, `tend` there between them, `forget` in a forked child,
+    which has seen none. The others are called on the watcher thread: `keep_alive` gives what must
+    be alive to tell the stall of a blocked callback's context, `span_of` the tracing span that is
+    open in it, and `candidates`, where local variables are to go along, the places in a stack of
+    the frames that may be to blame.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Detection:
         audience: Callable[[], Options | None],
         tell: Callable[[Recording], None],
         *,
+        tend: Tend = nothing_to_do,
         forget: Callable[[], None] = lambda: None,
         keep_alive: KeepAlive = lambda _: (),
         candidates: Callable[[tuple[RawFrame, ...]], Sequence[int]] | None = None,
@@ -50,7 +52,7 @@ class Detection:
         self._audience = audience
         self._forget = forget
         self._candidates = candidates
-        self.reporter = Reporter(tell)
+        self.reporter = Reporter(tell, tend)
         self.watcher = Watcher(
             self._timing, self.reporter.put, keep_alive=keep_alive, span_of=span_of
         )

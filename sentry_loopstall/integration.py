@@ -36,6 +36,8 @@ class LoopStallIntegration(Integration):
         threads: whose stacks go along, `"culprit"` or `"all"`.
         include_locals: the culprit frame's local variables go along, through Sentry's scrubber.
         profile: the stall's samples go out as a Sentry profile with its event.
+        shared_limits: URL of a Redis or Valkey server: backoff and allowance are those of all
+            processes of the same DSN, environment and release together (None).
         on_stall: called with the `Stall` off the loop for every stall, sent or not.
 
     Raises:
@@ -65,6 +67,7 @@ class LoopStallIntegration(Integration):
         _detection = Detection(
             timing_options,
             delivery.tell,
+            tend=delivery.tend,
             forget=delivery.after_fork,
             keep_alive=weakly_referred,
             candidates=_candidates,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +10,8 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, TypedDict
 
 from .log import logger
+from .server_url import ALLOWED as SERVER_URL
+from .server_url import ServerUrl
 from .stall import Stall
 
 StallsSampler = Callable[[Stall], float | bool]
@@ -32,6 +35,7 @@ class OptionKeywords(TypedDict, total=False):
     threads: Literal["culprit", "all"]
     include_locals: bool
     profile: bool
+    shared_limits: str | None
     on_stall: OnStall | None
 
 
@@ -51,6 +55,7 @@ class Options:
     threads: Literal["culprit", "all"] = "culprit"
     include_locals: bool = False
     profile: bool = False
+    shared_limits: ServerUrl | None = None
     on_stall: OnStall | None = None
 
     @classmethod
@@ -105,11 +110,13 @@ def _from_environment(
     text = environment.get(variable, "").strip()
     if not text:
         return {}
+    is_secret = name in _SECRETS
     try:
-        value = _CHECKS[name](variable, float(text))
+        value = _CHECKS[name](variable, text if is_secret else float(text))
         _possible(Options(**{**chosen, name: value}), hang_after_given="hang_after" in chosen)
     except ValueError as error:
-        logger.warning("%s=%r is not used, the default stays: %s", variable, text, error)
+        shown = variable if is_secret else f"{variable}={text!r}"
+        logger.warning("%s is not used, the default stays: %s", shown, error)
         return {}
     return {name: value}
 
@@ -231,7 +238,29 @@ def _switch(name: str, value: Any) -> bool:
     return value
 
 
-_FROM_ENVIRONMENT = ("threshold", "sample_rate")
+def _shared_limits(name: str, value: Any) -> ServerUrl | None:
+    """No message of it shows the value, which may hold a password."""
+    if value is None or isinstance(value, ServerUrl):
+        return value
+    if not isinstance(value, str):
+        msg = f"{name} must be {SERVER_URL}, not a value of type {type(value).__name__}"
+        raise TypeError(msg)
+    try:
+        url = ServerUrl(value)
+    except ValueError as error:
+        msg = f"{name} must be {SERVER_URL}; of the one given: {error}"
+        raise ValueError(msg) from None
+    try:
+        # Now, so that the first stall need not wait for it.
+        importlib.import_module("redis")
+    except ImportError:
+        msg = f'{name} needs a package more: pip install "sentry-loopstall[redis]"'
+        raise ValueError(msg) from None
+    return url
+
+
+_FROM_ENVIRONMENT = ("threshold", "sample_rate", "shared_limits")
+_SECRETS = ("shared_limits",)
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "threshold": _seconds(0.01),
@@ -246,5 +275,6 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "threads": _threads,
     "include_locals": _switch,
     "profile": _switch,
+    "shared_limits": _shared_limits,
     "on_stall": _callable,
 }

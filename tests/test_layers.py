@@ -23,7 +23,7 @@ FORBIDDEN = {
     "report": ("watch", "integration", "detection", "console"),
 }
 # Plain records and helpers: they know of no layer at all.
-BASICS = ("stall", "recording", "expected", "options", "log")
+BASICS = ("stall", "recording", "expected", "options", "server_url", "log")
 
 OUTSIDE = {
     "sentry_sdk": {
@@ -34,6 +34,7 @@ OUTSIDE = {
         "report.variables",
     },
     "wrapt": {"watch.loop_hook"},
+    "redis": {"report.redis_server"},
 }
 STARTS_THREADS = {"watch.watcher", "report.reporter"}
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
+import traceback
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from sentry_loopstall import LoopStallIntegration, Stall
 from sentry_loopstall.options import OptionKeywords, Options, enabled
+from sentry_loopstall.server_url import ServerUrl
 
 NAN = math.nan
 INFINITY = math.inf
@@ -263,6 +267,8 @@ def test_a_hang_that_comes_before_its_stall_is_impossible(
         ({"include_locals": True}, {"include_locals": True}),
         ({"include_locals": False}, {"include_locals": False}),
         ({"profile": True}, {"profile": True}),
+        ({"shared_limits": None}, {"shared_limits": None}),
+        ({"shared_limits": "redis://h/0"}, {"shared_limits": ServerUrl("redis://h/0")}),
         ({"on_stall": print}, {"on_stall": print}),
     ],
     ids=str,
@@ -292,6 +298,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         threads="culprit",
         include_locals=False,
         profile=False,
+        shared_limits=None,
         on_stall=None,
     )
 
@@ -402,6 +409,109 @@ def test_a_threshold_from_outside_is_judged_beside_what_the_code_gives(
     options = Options.from_keywords({"hang_after": hang_after}, {"SENTRY_LOOPSTALL_THRESHOLD": "6"})
     assert options == Options(threshold=6.0, hang_after=hang_after)
     assert warnings() == []
+
+
+# The URL of a server, which may hold a password
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("http://app:hunter2@cache:6379/0", "its scheme must be one of redis, rediss, unix"),
+        ("app:hunter2@cache:6379/0", "its scheme must be one of redis, rediss, unix"),
+        ("cache", "its scheme must be one of redis, rediss, unix"),
+        ("", "its scheme must be one of redis, rediss, unix"),
+        ("redis:", "it must name a host"),
+        ("redis:///0", "it must name a host"),
+        ("redis://app:hunter2@/0", "it must name a host"),
+        ("redis://[::1", "it cannot be taken apart"),
+        ("redis://cache:port/0", "its port must be a whole number from 1 to 65535"),
+        ("redis://cache:0", "its port must be a whole number from 1 to 65535"),
+        ("redis://cache:65536", "its port must be a whole number from 1 to 65535"),
+        ("redis://cache:hunter2", "its port must be a whole number from 1 to 65535"),
+        ("redis://:hunter2:6379/0", "it must name a host"),
+        ("redis://cache/first", "its path must be the number of a database, such as /0"),
+        ("redis://cache/-1", "its path must be the number of a database, such as /0"),
+        ("redis://cache/0/1", "its path must be the number of a database, such as /0"),
+        ("redis://cache?db=one", "its db must be a whole number"),
+        ("redis://cache?password=hunter2", "its parameters may be db, ssl_* only"),
+        ("redis://cache?socket_timeout=60", "its parameters may be db, ssl_* only"),
+        ("redis://:hunter2#@cache", "it must have no fragment; a # in a password is written %23"),
+        ("unix://", "it must name the path of a socket"),
+    ],
+)
+def test_a_wrong_url_is_refused_without_showing_it(url: str, problem: str) -> None:
+    """What is wrong may be that the password stands in a wrong place."""
+    with pytest.raises(ValueError, match=r"^shared_limits must be the URL of ") as raised:
+        LoopStallIntegration(shared_limits=url)
+    assert str(raised.value).endswith(f"; of the one given: {problem}")
+    assert SECRET not in "".join(traceback.format_exception(raised.value))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://cache",
+        "redis://cache:6379",
+        "redis://cache:6379/0",
+        "redis://:hunter2@cache/15",
+        "redis://app:hunter2@cache.internal:6379/0",
+        "redis://[::1]:6379?db=3",
+        "rediss://app:hunter%40@cache:6380/0?ssl_ca_certs=/etc/ca.pem",
+        "unix:///run/redis.sock?db=1",
+        "unix://app:hunter2@/run/redis.sock",
+    ],
+)
+def test_what_was_chosen_is_shown_without_the_password(url: str) -> None:
+    """In a repr, in a dump of the options, in an error about another one."""
+    options = Options.from_keywords({"shared_limits": url}, {})
+    shown = f"{options} {options!r} {asdict(options)} {options.shared_limits}"
+    assert "hunter" not in shown
+    assert "app" not in shown.replace("in_app", "")
+    assert url.rpartition("@")[2].partition("?")[0].removeprefix("redis://") in shown
+    assert options.shared_limits is not None
+    assert options.shared_limits.reveal() == url
+
+
+@pytest.mark.parametrize(
+    "value", [b"redis://:hunter2@cache", 6379, True, ["redis://:hunter2@cache"]], ids=str
+)
+def test_what_is_no_text_is_no_url(value: object) -> None:
+    """Only its type is shown."""
+    with pytest.raises(TypeError, match=r"^shared_limits must be the URL of ") as raised:
+        Options.from_keywords({"shared_limits": value}, {})
+    assert str(raised.value).endswith(f", not a value of type {type(value).__name__}")
+    assert SECRET not in str(raised.value)
+
+
+def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, warnings: Warnings) -> None:
+    """In code an error, in the environment a warning."""
+    monkeypatch.setitem(sys.modules, "redis", None)
+    url = "redis://:hunter2@cache"
+    with pytest.raises(ValueError, match=r'pip install "sentry-loopstall\[redis\]"$') as raised:
+        LoopStallIntegration(shared_limits=url)
+    assert SECRET not in "".join(traceback.format_exception(raised.value))
+    options = Options.from_keywords({}, {"SENTRY_LOOPSTALL_SHARED_LIMITS": "redis://cache"})
+    assert options == Options()
+    (warning,) = warnings()
+    assert "SENTRY_LOOPSTALL_SHARED_LIMITS" in warning
+    assert 'pip install "sentry-loopstall[redis]"' in warning
+
+
+def test_the_environment_gives_a_url(warnings: Warnings) -> None:
+    """Unless the code does; a wrong one is a warning that does not show it."""
+    variable = "SENTRY_LOOPSTALL_SHARED_LIMITS"
+    options = Options.from_keywords({}, {variable: " redis://:hunter2@cache "})
+    assert options.shared_limits == ServerUrl("redis://:hunter2@cache")
+    options = Options.from_keywords({"shared_limits": None}, {variable: "redis://cache"})
+    assert options.shared_limits is None
+    assert warnings() == []
+    assert Options.from_keywords({}, {variable: "redis://:hunter2@cache:x"}) == Options()
+    (warning,) = warnings()
+    assert warning.startswith(f"{variable} is not used, the default stays: {variable} must be ")
+    assert SECRET not in warning
 
 
 @pytest.mark.parametrize("text", ["0", "false", "False", "FALSE", "no", "off", " 0 ", "f", "n"])

@@ -33,9 +33,13 @@ from sentry_loopstall import Cause, Culprit, Evidence, Frame, Outcome, Stall, Wa
 from sentry_loopstall.console import EXPLANATIONS
 from sentry_loopstall.options import _FROM_ENVIRONMENT, Options, enabled
 from sentry_loopstall.report.limits import Limits, Permit, Subject
+from sentry_loopstall.report.redis_server import TIMEOUT
+from sentry_loopstall.report.shared_limits import KEEP, PUSH_AFTER, WARN_AFTER
+from sentry_loopstall.server_url import ServerUrl
 
 from .conftest import DSN, Captured, Event, Init, KeepingTransport, poll
 from .frameworks.served import SERVED
+from .redis_process import RedisProcess, needs_redis
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -383,7 +387,7 @@ def test_python_finds_the_module(module: str) -> None:
 
 def test_the_terminal_command_names_culprit_and_cause(tmp_path: Path) -> None:
     """As the README has it, with the threshold that it says."""
-    assert "python -m sentry_loopstall script.py" in blocks("sh")[-1]
+    assert "python -m sentry_loopstall script.py" in blocks("sh", section("sentry-loopstall"))[-1]
     script = tmp_path / "script.py"
     script.write_text("import asyncio, time\nasync def f(): time.sleep(0.15)\nasyncio.run(f())\n")
     ran = subprocess.run(
@@ -402,6 +406,8 @@ def test_requirements_are_those_of_the_project() -> None:
     """Name and lower bounds."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert f"pip install {project['name']}\n" in blocks("sh")
+    for extra in project["optional-dependencies"]:
+        assert f'pip install "{project["name"]}[{extra}]"\n' in blocks("sh")
     bounds = [project["requires-python"].replace(">=", "CPython>="), *project["dependencies"]]
     text = " ".join(README.split())
     for bound in bounds:
@@ -521,6 +527,34 @@ def test_events_a_day_are_as_many_as_is_said(run: Run) -> None:
     of_one, most = events_of_a_day(advised, culprits=1), 24 * advised.max_events_per_hour
     assert f"This is {len(of_one)} events a day per process" in text
     assert f"an allowance of {most}:" in text
+
+
+@needs_redis
+def test_the_fleet_shares_what_it_may_send(run: Run, captured: Captured) -> None:
+    """The code is what it says, and the server on which it is tried has it."""
+    run("One allowance for the whole fleet")
+    (integration,) = sentry_sdk.get_client().integrations.values()
+    options: Options = integration.options  # type: ignore[attr-defined]
+    assert options.shared_limits == ServerUrl("redis://:password@host:6379/0")
+    with RedisProcess() as redis:
+        integration.options = replace(options, shared_limits=ServerUrl(redis.url))  # type: ignore[attr-defined]
+        block_loop()
+        captured.wait_for_events()
+        names_of_keys = redis.run("KEYS", "*")
+        assert any(":culprit:" in name for name in names_of_keys)
+        assert "price_all" not in "".join(names_of_keys)
+
+
+def test_figures_of_the_shared_limits_are_those_of_the_code() -> None:
+    """Seconds, and the versions."""
+    text = " ".join(section("One allowance for the whole fleet").split())
+    assert f"longer than {TIMEOUT} s" in text
+    assert PUSH_AFTER == 10
+    assert "about every ten seconds" in text
+    assert WARN_AFTER == 60
+    assert "once a minute at most" in text
+    assert KEEP == DAY
+    assert "a culprit a day after it was last seen" in text
 
 
 def thousands(number: int) -> str:

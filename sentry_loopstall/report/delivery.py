@@ -16,6 +16,7 @@ from ..diagnose.diagnosis import Diagnosis, Finding, diagnose
 from ..log import log_once
 from ..options import Options
 from ..recording import Recording
+from ..server_url import ServerUrl
 from ..stall import Outcome, Stall
 from . import scope, transport
 from .event import Suppressed, build_event, fingerprint, who_waited
@@ -23,6 +24,7 @@ from .flamegraph import Flamegraph
 from .frames import Presentation
 from .held_back import HeldBack
 from .limits import Limits, Permit, Subject
+from .shared_limits import SharedLimits
 from .variables import add_variables
 
 MAX_HANGS = 100
@@ -37,6 +39,7 @@ class Delivery:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._limits = limits or Limits()
+        self._shared: tuple[ServerUrl, str, SharedLimits] | None = None
         self._draw = draw
         self._held_back = HeldBack()
         # Stalls that were reported as a hang, with their draw.
@@ -45,6 +48,7 @@ class Delivery:
     def after_fork(self) -> None:
         """Runs in a forked child: what was held back so far is the parent's to tell."""
         self._limits = Limits()
+        self._shared = None
         self._held_back = HeldBack()
         self._hangs.clear()
 
@@ -64,18 +68,19 @@ class Delivery:
         ends_hang = recording.id in self._hangs
         chance = self._chance(recording)
         story = _Story(recording, listening)
+        limits = self._limits_by(options)
         verdicts: list[Permit | Outcome] = []
         for number, finding in enumerate(bare.findings):
             subject = _subject(bare, finding, chance, ends_hang=ends_hang)
             ask = _sampler(options, partial(story.stall, number))
-            verdict = self._limits.judge(subject, options, ask=ask, healthy=transport.is_healthy)
+            verdict = limits.judge(subject, options, ask=ask, healthy=transport.is_healthy)
             verdicts.append(verdict)
         flamegraph = Flamegraph() if options.profile else None
         told = []
         for number, verdict in enumerate(verdicts):
             if isinstance(verdict, Permit):
                 outcome = self._send(story, number, verdict, flamegraph)
-                self._limits.settle(verdict, outcome, options)
+                limits.settle(verdict, outcome, options)
             else:
                 outcome = verdict
                 self._held_back.count(outcome)
@@ -83,6 +88,26 @@ class Delivery:
         if flamegraph is not None and Outcome.SENT in told:
             flamegraph.send(story.diagnosis, listening.rules)
         _call_on_stall(options, story, told)
+        self.tend()
+
+    def tend(self, *, leaving: bool = False) -> bool:
+        """What the limits have to do between stalls; whether something is left for later."""
+        return self._shared is not None and self._shared[2].tend(leaving=leaving)
+
+    def _limits_by(self, options: Options) -> Limits | SharedLimits:
+        """Those of the fleet, where there is one."""
+        url = options.shared_limits
+        service = scope.service() if url is not None else None
+        if url is None or service is None:
+            return self._limits
+        if self._shared is None or self._shared[:2] != (url, service):
+            self.tend(leaving=True)
+            # Not before: it imports a package that only few have.
+            from .redis_server import RedisServer  # noqa: PLC0415
+
+            shared = SharedLimits(self._limits, RedisServer(url, service))
+            self._shared = url, service, shared
+        return self._shared[2]
 
     def _chance(self, recording: Recording) -> float:
         """The stall's draw from [0, 1), the same while it hangs and when it ended."""

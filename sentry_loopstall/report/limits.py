@@ -65,6 +65,16 @@ class Known:
     suppressed_seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """Stalls of a culprit that were not sent; `seen_at` on the monotonic clock: its last stall."""
+
+    key: Key
+    events: int
+    seconds: float
+    seen_at: float
+
+
 @dataclass(slots=True)
 class Hang:
     """What became of a stall's report while it lasted: any event arrived, or why one did not."""
@@ -175,6 +185,48 @@ class Limits:
             first, largest = options.culprit_backoff
             known.interval = min(largest, known.interval * 2 or first)
             known.silent_until = self._now() + known.interval
+
+    def withdraw(self, permit: Permit, outcome: Outcome) -> None:
+        """Who sees more than this process refuses what was permitted here."""
+        if permit.reserved_at is not None:
+            self._sent_at.remove(permit.reserved_at)
+        if permit.subject.ongoing:
+            self._hang(permit.subject).refused = outcome
+        else:
+            self._hold_back(self._remember(permit.subject.key), permit.subject)
+
+    def learn(self, key: Key, interval: float, silent_for: float) -> None:
+        """What the same rules have decided elsewhere: silence from now on, its interval."""
+        known = self._remember(key)
+        known.interval = interval
+        known.silent_until = self._now() + silent_for
+
+    def held_back(self, key: Key) -> tuple[int, float]:
+        """How many stalls of a culprit, of how many seconds, wait to be told with an event."""
+        known = self._known.get(key) or Known()
+        return known.suppressed_events, known.suppressed_seconds
+
+    def take_held_back(self, most: int, first: Key | None = None) -> list[HeldBack]:
+        """What was held back, to be told elsewhere: of at most so many culprits, `first` first."""
+        with_counts = [key for key, known in self._known.items() if known.suppressed_events]
+        with_counts.sort(key=lambda key: key != first)
+        taken = []
+        for key in with_counts[:most]:
+            known = self._known[key]
+            seen_at = self._now() if known.seen_at is None else known.seen_at
+            taken.append(HeldBack(key, known.suppressed_events, known.suppressed_seconds, seen_at))
+            known.suppressed_events, known.suppressed_seconds = 0, 0.0
+        return taken
+
+    def give_back(self, held_back: HeldBack) -> None:
+        """It was not told elsewhere after all."""
+        known = self._remember(held_back.key)
+        known.suppressed_events += held_back.events
+        known.suppressed_seconds += held_back.seconds
+
+    def has_held_back(self) -> bool:
+        """Whether anything waits to be told with an event."""
+        return any(known.suppressed_events for known in self._known.values())
 
     def _permit(self, subject: Subject, known: Known, reserved_at: float | None) -> Permit:
         return Permit(subject, known.suppressed_events, known.suppressed_seconds, reserved_at)

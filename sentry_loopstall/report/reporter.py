@@ -11,6 +11,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
+from functools import partial
+from typing import Protocol, TypeVar
 
 from ..log import log_once
 from ..recording import Recording
@@ -18,12 +20,27 @@ from ..recording import Recording
 LINGER = 1.0  # seconds that the thread waits for another recording
 QUEUE = 100  # recordings; a full queue loses the newest stall, never the application's time
 
+T = TypeVar("T")
+
+
+class Tend(Protocol):
+    """What is to be done between recordings."""
+
+    def __call__(self, *, leaving: bool = False) -> bool:
+        """Whether something is left for later; `leaving`: there is none, the process exits."""
+
+
+def nothing_to_do(*, leaving: bool = False) -> bool:  # noqa: ARG001 - as `Tend` has it
+    """Most have nothing to do between recordings."""
+    return False
+
 
 class Reporter:
-    """Calls `tell(recording)` for each recording, a hang's first."""
+    """Calls `tell(recording)` for each recording, a hang's first, and never two things at once."""
 
-    def __init__(self, tell: Callable[[Recording], None]) -> None:
+    def __init__(self, tell: Callable[[Recording], None], tend: Tend = nothing_to_do) -> None:
         self._tell = tell
+        self._tend = tend
         self._reset()
 
     def _reset(self) -> None:
@@ -53,16 +70,23 @@ class Reporter:
     def drain(self, timeout: float) -> None:
         """Runs on the exiting thread: tell what is queued there, for at most `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        while (left := deadline - time.monotonic()) > 0:
-            with self._changed:
-                if self._telling:
-                    self._changed.wait(left)
-                    continue
-                if not self._queue:
-                    return
-                recording = self._queue.popleft()
-                self._telling = True
-            self._tell_safely(recording)
+        # First, so that what is told knows of the exit; last, for what that has left.
+        if self._take_turn(deadline):
+            self._safely(partial(self._tend, leaving=True))
+        while self._take_turn(deadline):
+            if not self._queue:
+                self._safely(partial(self._tend, leaving=True))
+                return
+            self._safely(partial(self._tell, self._queue.popleft()))
+
+    def _take_turn(self, deadline: float) -> bool:
+        with self._changed:
+            while (left := deadline - time.monotonic()) > 0:
+                if not self._telling:
+                    self._telling = True
+                    return True
+                self._changed.wait(left)
+        return False
 
     def stop(self, timeout: float = 5.0) -> None:
         """End the thread after the recording it is at."""
@@ -90,21 +114,27 @@ class Reporter:
             with self._changed:
                 while (self._telling or not self._queue) and not self._stopping:
                     if not self._changed.wait(LINGER) and not self._queue and not self._telling:
+                        break
+                if self._stopping:
+                    return
+                recording = self._queue.popleft() if self._queue else None
+                self._telling = True
+            if recording is not None:
+                self._safely(partial(self._tell, recording))
+                del recording  # its contexts belong to the application
+            elif not self._safely(self._tend):
+                with self._changed:
+                    if not self._queue:
                         # A program that forks is warned of threads: leave none behind.
                         self._thread = None
                         return
-                if self._stopping:
-                    return
-                recording = self._queue.popleft()
-                self._telling = True
-            self._tell_safely(recording)
-            del recording  # its contexts belong to the application
 
-    def _tell_safely(self, recording: Recording) -> None:
+    def _safely(self, do: Callable[[], T]) -> T | None:
         try:
-            self._tell(recording)
+            return do()
         except Exception:  # noqa: BLE001 - nothing of ours may disturb the application
             log_once("reporter", "sentry_loopstall failed to report a stall", exc_info=True)
+            return None
         finally:
             with self._changed:
                 self._telling = False

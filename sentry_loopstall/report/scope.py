@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import weakref
 from collections import Counter
 from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from types import FunctionType
 from typing import Any, TypeVar
 
 import sentry_sdk
-from sentry_sdk.utils import disable_capture_event, format_timestamp, safe_repr
+from sentry_sdk.utils import Dsn, disable_capture_event, format_timestamp, safe_repr
 
 from ..diagnose.in_app import InAppRules
 from ..options import Options
@@ -86,6 +88,25 @@ def _can_send(client: Any) -> bool:
         getattr(client, "transport", None) is not None
         or getattr(client, "spotlight", None) is not None
     )
+
+
+def service() -> str | None:
+    """What tells this service's limits from others' on a server: its DSN, environment, release.
+
+    A digest, in which the DSN's secret part has no share; None without a DSN.
+    """
+    options = sentry_sdk.get_client().options
+    dsn = options.get("dsn")
+    if not dsn:
+        return None
+    return _digest(str(dsn), str(options.get("environment")), str(options.get("release")))
+
+
+@lru_cache(maxsize=4)
+def _digest(dsn: str, environment: str, release: str) -> str:
+    parts = Dsn(dsn)
+    told = [parts.netloc, parts.path, str(parts.project_id), parts.public_key, environment, release]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:32]
 
 
 def transaction_of(context: Context | None) -> str | None:

@@ -1,0 +1,185 @@
+"""Runs on the reporter thread: the one connection to Redis or Valkey, on which a script is run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from redis import Connection
+from redis.backoff import NoBackoff
+from redis.connection import parse_url
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from ..server_url import ServerUrl
+from ..stall import Outcome
+from .limits import Key
+from .shared_limits import Answer, Refused, Request, Unanswered
+from .shared_script import SCRIPT
+
+TIMEOUT = 0.2  # seconds for the connection, and for each answer
+MAX_MESSAGE = 200  # characters of an error's text
+
+_REFUSALS = {b"backoff": Outcome.BACKOFF, b"allowance": Outcome.ALLOWANCE}
+
+
+class RedisServer:
+    """What a fleet shares; `service` tells it from others on the same server.
+
+    It uses a bare connection: the client above it is patched by Sentry, OpenTelemetry and others,
+    and would leave our calls as breadcrumbs and spans in the application's traces.
+    """
+
+    def __init__(self, url: ServerUrl, service: str, timeout: float = TIMEOUT) -> None:
+        self._url = url
+        # One hash tag: all of it lives on one node of a cluster.
+        self._prefix = f"sentry_loopstall:{{{service}}}"
+        self._timeout = timeout
+        self._digest = hashlib.sha1(SCRIPT.encode()).hexdigest()  # noqa: S324 - Redis names it so
+        self._connection: Any = None
+        self._may_connect = True
+
+    def start_anew(self) -> None:
+        """Forget the connection: it is the parent process's."""
+        self._connection = None
+        self._may_connect = True
+
+    def connect_no_more(self) -> None:
+        """The process is about to exit; looking up a name might keep it."""
+        self._may_connect = False
+
+    def call(self, request: Request, now: float) -> Answer:
+        """The answer of one round trip.
+
+        Raises:
+            Refused: nothing was done: no connection, or the server replied with an error.
+            Unanswered: the connection was lost meanwhile, or it took longer than the timeout.
+        """
+        keys, argument = self._arguments(request, now)
+        try:
+            return _answer(self._run(keys, argument))
+        except Refused:
+            raise
+        except ResponseError as error:
+            # The name may mean another server by now: this one is full, or a replica.
+            self._disconnect()
+            raise Refused(self._told(error)) from None
+        except Exception as error:  # noqa: BLE001 - whatever it is, the local limits apply
+            self._disconnect()
+            raise Unanswered(self._told(error)) from None
+
+    def _run(self, keys: list[str], argument: str) -> Any:
+        is_new = self._connection is None
+        connection = self._connected()
+        try:
+            return self._evaluate(connection, keys, argument)
+        except RedisTimeoutError:
+            raise
+        except (RedisConnectionError, OSError):
+            # Servers and proxies close what was idle for long; asking again is harmless.
+            if is_new:
+                raise
+        self._disconnect()
+        try:
+            return self._evaluate(self._connected(), keys, argument)
+        except Refused as error:
+            raise Unanswered(str(error)) from None  # the first time nobody knows
+
+    def _evaluate(self, connection: Any, keys: list[str], argument: str) -> Any:
+        try:
+            connection.send_command("EVALSHA", self._digest, len(keys), *keys, argument)
+            return connection.read_response()
+        except NoScriptError:
+            connection.send_command("EVAL", SCRIPT, len(keys), *keys, argument)
+            return connection.read_response()
+
+    def _connected(self) -> Any:
+        if self._connection is not None:
+            return self._connection
+        if not self._may_connect:
+            msg = "the process is about to exit"
+            raise Refused(msg)
+        try:
+            chosen = parse_url(self._url.reveal())  # type: ignore[no-untyped-call]  # as redis has it
+            make = chosen.pop("connection_class", Connection)
+            connection = make(
+                **chosen,
+                socket_timeout=self._timeout,
+                socket_connect_timeout=self._timeout,
+                retry=Retry(NoBackoff(), 0),
+                protocol=2,  # all that is needed, and no greeting that old servers do not know
+            )
+            connection.connect()
+        except Exception as error:  # noqa: BLE001 - as above
+            raise Refused(self._told(error)) from None
+        self._connection = connection
+        return connection
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disconnect()
+
+    def _told(self, error: Exception) -> str:
+        """For the log: some servers repeat the password in their complaint."""
+        text = str(error)
+        for secret in self._url.secrets():
+            text = text.replace(secret, "***")
+        return f"{self._url}: {type(error).__name__}: {text[:MAX_MESSAGE]}"
+
+    def _arguments(self, request: Request, now: float) -> tuple[list[str], str]:
+        """KEYS and ARGV of the script."""
+        keys = [f"{self._prefix}:process:{request.process}", f"{self._prefix}:hour"]
+        keys += [self._culprit(count.key) for count in request.counts]
+        for settlement in request.settlements:
+            keys += [self._culprit(settlement.key), self._reservation(settlement.token)]
+        told: dict[str, Any] = {
+            "keep": _milliseconds(request.keep),
+            "counts": [
+                [count.events, round(count.seconds * 1e6), _milliseconds(now - count.seen_at)]
+                for count in request.counts
+            ],
+            "settlements": [settlement.became for settlement in request.settlements],
+        }
+        if request.batch is not None:
+            told["batch"] = request.batch
+        if request.ask is not None:
+            ask = request.ask
+            keys += [self._culprit(ask.key), self._reservation(ask.token)]
+            told["ask"] = {
+                "backs_off": ask.backs_off,
+                "uses_allowance": ask.uses_allowance,
+                "first": _milliseconds(ask.first),
+                "largest": _milliseconds(ask.largest),
+                "most": ask.most,
+                "kept": ask.kept,
+            }
+        return keys, json.dumps(told)
+
+    def _culprit(self, key: Key) -> str:
+        # No names of the application's in a server that others may read.
+        return f"{self._prefix}:culprit:{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}"
+
+    def _reservation(self, token: str) -> str:
+        return f"{self._prefix}:event:{token}"
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _answer(reply: Any) -> Answer:
+    if not reply:
+        return Answer()
+    verdict, wait, interval, *held_back = reply
+    events, micros = held_back or (0, 0)
+    return Answer(
+        refused=_REFUSALS.get(verdict),
+        wait=wait / 1000,
+        interval=interval / 1000,
+        events=events,
+        seconds=micros / 1e6,
+    )
