@@ -157,7 +157,6 @@ class FakeServer:
         self.calls: list[Request] = []
         self.trouble: Literal["down", "lost", "slow"] | None = None
         self.connections = 1
-        self.may_connect = True
 
     def call(self, request: Request, now: float) -> Answer:
         self.calls.append(request)
@@ -173,6 +172,3 @@ class FakeServer:
 
     def start_anew(self) -> None:
         self.connections += 1
-
-    def connect_no_more(self) -> None:
-        self.may_connect = False

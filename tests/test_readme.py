@@ -26,7 +26,7 @@ import pytest
 import sentry_sdk
 
 import sentry_loopstall
-from benchmarks import storm
+from benchmarks import shared_limits, storm
 from example_app.receiver import EnvelopeReceiver
 from example_app.scenarios import MISTAKES
 from sentry_loopstall import Cause, Culprit, Evidence, Frame, Outcome, Stall, Waiters
@@ -555,6 +555,19 @@ def test_figures_of_the_shared_limits_are_those_of_the_code() -> None:
     assert "once a minute at most" in text
     assert KEEP == DAY
     assert "a culprit a day after it was last seen" in text
+
+
+@pytest.mark.parametrize("most", [20, 200])
+def test_a_fleet_of_any_size_sends_what_one_worker_would(most: int) -> None:
+    """The simulation prints what stands here; the large fleets it prints in a minute."""
+    (printed,) = blocks("text", section("One allowance for the whole fleet"))
+    options = Options(max_events_per_hour=most)
+    shown = printed.split(shared_limits.header(options) + "\n")[1].splitlines()[:4]
+    assert [int(row.split()[0]) for row in shown] == list(shared_limits.SIZES)
+    assert shown[:2] == [shared_limits.row(size, options) for size in shared_limits.SIZES[:2]]
+    of_one = int(shown[0].split()[2])
+    assert of_one == int(shown[0].split()[1])
+    assert all(int(row.split()[2]) <= 1.1 * of_one for row in shown)
 
 
 def thousands(number: int) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
+import threading
 from typing import Any
 
 from redis import Connection
@@ -40,16 +42,10 @@ class RedisServer:
         self._timeout = timeout
         self._digest = hashlib.sha1(SCRIPT.encode()).hexdigest()  # noqa: S324 - Redis names it so
         self._connection: Any = None
-        self._may_connect = True
 
     def start_anew(self) -> None:
         """Forget the connection: it is the parent process's."""
         self._connection = None
-        self._may_connect = True
-
-    def connect_no_more(self) -> None:
-        """The process is about to exit; looking up a name might keep it."""
-        self._may_connect = False
 
     def call(self, request: Request, now: float) -> Answer:
         """The answer of one round trip.
@@ -99,11 +95,12 @@ class RedisServer:
     def _connected(self) -> Any:
         if self._connection is not None:
             return self._connection
-        if not self._may_connect:
-            msg = "the process is about to exit"
+        chosen = parse_url(self._url.reveal())  # type: ignore[no-untyped-call]  # as redis has it
+        if _is_looked_up(chosen.get("host")) and not threading.current_thread().daemon:
+            # That has no timeout, and this is the exiting thread.
+            msg = f"{self._url}: the name is not looked up when the process exits"
             raise Refused(msg)
         try:
-            chosen = parse_url(self._url.reveal())  # type: ignore[no-untyped-call]  # as redis has it
             make = chosen.pop("connection_class", Connection)
             connection = make(
                 **chosen,
@@ -165,6 +162,17 @@ class RedisServer:
 
     def _reservation(self, token: str) -> str:
         return f"{self._prefix}:event:{token}"
+
+
+def _is_looked_up(host: str | None) -> bool:
+    """Whether a name server is asked; not for a socket's path, which has no host."""
+    if host is None or host == "localhost":
+        return False
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return True
+    return False
 
 
 def _milliseconds(seconds: float) -> int:

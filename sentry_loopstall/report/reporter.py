@@ -49,6 +49,7 @@ class Reporter:
         self._thread: threading.Thread | None = None
         self._telling = False
         self._stopping = False
+        self._leaving = False
 
     def after_fork(self) -> None:
         """Runs in a forked child: what was queued is the parent's to send."""
@@ -68,11 +69,17 @@ class Reporter:
             self._changed.notify_all()
 
     def drain(self, timeout: float) -> None:
-        """Runs on the exiting thread: tell what is queued there, for at most `timeout` seconds."""
+        """Runs on the exiting thread: have told what is queued, in at most `timeout` seconds.
+
+        By our thread where it runs: what has no timeout, such as looking up the name of a server,
+        is left behind with it. Otherwise here, for by then no thread may be started.
+        """
         deadline = time.monotonic() + timeout
-        # First, so that what is told knows of the exit; last, for what that has left.
-        if self._take_turn(deadline):
-            self._safely(partial(self._tend, leaving=True))
+        with self._changed:
+            self._leaving = True
+            self._changed.notify_all()
+            while self._is_running() and (left := deadline - time.monotonic()) > 0:
+                self._changed.wait(left)
         while self._take_turn(deadline):
             if not self._queue:
                 self._safely(partial(self._tend, leaving=True))
@@ -98,8 +105,11 @@ class Reporter:
             thread.join(timeout)
         self._stopping = False
 
+    def _is_running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
     def _start(self) -> None:
-        if self._thread is not None and self._thread.is_alive():
+        if self._is_running():
             return
         thread = threading.Thread(target=self._run, name="sentry-loopstall-reporter", daemon=True)
         try:
@@ -112,22 +122,30 @@ class Reporter:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while (self._telling or not self._queue) and not self._stopping:
-                    if not self._changed.wait(LINGER) and not self._queue and not self._telling:
-                        break
+                self._wait_for_work()
                 if self._stopping:
                     return
                 recording = self._queue.popleft() if self._queue else None
+                leaving = self._leaving
                 self._telling = True
             if recording is not None:
                 self._safely(partial(self._tell, recording))
                 del recording  # its contexts belong to the application
-            elif not self._safely(self._tend):
-                with self._changed:
-                    if not self._queue:
-                        # A program that forks is warned of threads: leave none behind.
-                        self._thread = None
-                        return
+                continue
+            is_more_to_come = self._safely(partial(self._tend, leaving=leaving))
+            with self._changed:
+                if not self._queue and (leaving or not is_more_to_come):
+                    # A program that forks is warned of threads: leave none behind.
+                    self._thread = None
+                    self._changed.notify_all()
+                    return
+
+    def _wait_for_work(self) -> None:
+        while (self._telling or not self._queue) and not self._stopping:
+            if self._leaving and not self._telling:
+                return
+            if not self._changed.wait(LINGER) and not self._queue and not self._telling:
+                return
 
     def _safely(self, do: Callable[[], T]) -> T | None:
         try:

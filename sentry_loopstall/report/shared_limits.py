@@ -104,9 +104,6 @@ class Server(Protocol):
     def start_anew(self) -> None:
         """Forget the connection: it is the parent process's."""
 
-    def connect_no_more(self) -> None:
-        """The process is about to exit; looking up a name might keep it."""
-
 
 @dataclass(frozen=True, slots=True)
 class SharedPermit(Permit):
@@ -213,7 +210,6 @@ class SharedLimits:
         self._notice_fork()
         if leaving:
             self._leaving = True
-            self._server.connect_no_more()
             while self._has_news() and self._push():
                 pass
             return False

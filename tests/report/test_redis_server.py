@@ -315,16 +315,28 @@ def test_who_takes_connections_and_never_answers_is_given_up() -> None:
         assert time.monotonic() - began < 10 * TIMEOUT
 
 
-def test_nothing_is_connected_to_on_the_way_out(redis: RedisProcess) -> None:
-    """Looking up a name has no timeout, and exit must not wait for it."""
-    process = Process(redis.url, next(services))
-    process.tell("shop.ignored", Outcome.NO_CLIENT)
-    other = Process(redis.url, next(services))
-    other.server.connect_no_more()
-    with pytest.raises(Refused, match="about to exit"):
-        other.server.call(ask(), 0.0)
-    process.server.connect_no_more()
-    assert process.tell() is SENT  # over the connection that it has
+def test_a_name_is_looked_up_only_where_exit_does_not_wait(
+    redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no timeout: the reporter's thread is left alone when it hangs, the exiting is not."""
+    looked_up = []
+
+    def getaddrinfo(host: str, *_: object, **__: object) -> Any:
+        looked_up.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", redis.port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    server = RedisServer(ServerUrl("redis://cache.internal/0"), next(services))
+    with pytest.raises(Refused, match="not looked up when the process exits"):
+        server.call(ask(), 0.0)
+    assert looked_up == []
+    answers: list[Any] = []
+    thread = threading.Thread(target=lambda: answers.append(server.call(ask(), 0.0)), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert looked_up == ["cache.internal"]
+    assert answers[0].refused is None
+    assert server.call(ask(token="other"), 0.0).refused is BACKOFF  # over that connection
 
 
 # Passwords
