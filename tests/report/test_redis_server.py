@@ -167,6 +167,20 @@ def test_silence_allowance_and_counts_are_shared(pair: list[Process]) -> None:
     assert [second.tell("shop.other"), first.tell("shop.third")] == [SENT, ALLOWANCE]
 
 
+@pytest.mark.parametrize(
+    ("outcome", "expected"), [(Outcome.DROPPED, BACKOFF), (Outcome.NO_CLIENT, SENT)]
+)
+def test_what_was_dropped_is_silent_and_what_failed_is_not(
+    pair: list[Process], outcome: Outcome, expected: Outcome
+) -> None:
+    """Neither uses the allowance."""
+    first, second = pair
+    second.options = Options(max_events_per_hour=1)
+    assert first.tell(outcome=outcome) is outcome
+    assert second.tell() is expected
+    assert second.tell("shop.other") is (SENT if expected is BACKOFF else ALLOWANCE)
+
+
 def test_what_was_held_back_is_told_by_another(redis: RedisProcess, pair: list[Process]) -> None:
     """And once."""
     first, second = pair
@@ -265,6 +279,7 @@ def test_a_refused_call_has_done_nothing(own_redis: RedisProcess, trouble: str) 
     both = Request("p", 2, push(2, 5).counts, (settlement,), ask(token="now").ask, KEEP)
     with pytest.raises(Refused):
         server.call(both, 0.0)
+    assert server._connection is None  # the name may mean another server the next time
     heal(own_redis)
     assert contents(own_redis) == everything
 

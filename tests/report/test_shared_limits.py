@@ -387,6 +387,23 @@ def test_what_before_send_drops_is_silent_everywhere_but_uses_no_allowance() -> 
     assert second.suppressed == (2, 2.0)
 
 
+def test_what_is_held_back_while_an_event_is_made_is_told_with_the_next() -> None:
+    """The event took what the fleet had until then, and nothing else."""
+    fleet = Fleet(2)
+    process, other = fleet
+    for _ in range(3):
+        other.tell(stall(expected=True))
+    other.limits.tend(leaving=True)
+    permit = process.limits.judge(stall(), fleet.options)
+    assert isinstance(permit, Permit)
+    assert permit.suppressed_events == 3
+    process.tell(stall(expected=True))
+    process.limits.settle(permit, SENT, fleet.options)
+    fleet.clock.advance(HOUR)
+    assert process.tell() is SENT
+    assert process.suppressed == (1, 1.0)
+
+
 def test_an_event_that_is_sent_costs_one_round_trip() -> None:
     """It was reserved as sent, there is nothing to say afterwards."""
     fleet = Fleet(1)
@@ -422,6 +439,7 @@ def test_the_end_of_a_hang_that_was_refused_is_refused_and_counts_once() -> None
     first.tell(stall("shop.other"))
     going_on = hang()
     assert second.tell(going_on) is ALLOWANCE
+    fleet.clock.advance(HOUR)
     assert second.tell(end_of(going_on)) is ALLOWANCE
     assert second.asked == 1
     second.limits.tend(leaving=True)
