@@ -1,1 +1,1 @@
-"""What detection costs, as ratios to nothing in one run."""
+"""What detection costs, next to what others cost, as ratios to nothing in one run."""

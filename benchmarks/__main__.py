@@ -1,8 +1,143 @@
-"""All benchmarks, one after the other: `python -m benchmarks`."""
+"""All benchmarks, one after the other.
 
-from benchmarks import per_event, shared_limits, storm
+python -m benchmarks                  all of them, about a quarter of an hour; writes results.md
+python -m benchmarks --quick          fewer rounds, two or three minutes; only prints
+python -m benchmarks --only idle      one of them, or all whose name begins so; only prints
+python -m benchmarks --write-readme   has the README quote results.md, and measures nothing
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from benchmarks.table import Measured, document, section, short_table, with_quoted
+from benchmarks.turns import Race
+from benchmarks.work import Schedule, Size, Work
+
+# In this order.
+WORKS = (
+    "sleep_storm",
+    "sleep_storm_uvloop",
+    "many_callbacks",
+    "echo",
+    "fastapi_requests",
+    "fastapi_requests_uvloop",
+    "idle",
+    "idle_uvloop",
+    "stalls",
+    "sampled_work",
+    "one_stall",
+    "start_up",
+)
+PACKAGES = (
+    "uvloop",
+    "sentry-sdk",
+    "wrapt",
+    "fastapi",
+    "uvicorn",
+    "aiodebug",
+    "aiocop",
+    "newrelic",
+)
+HERE = Path(__file__).parent
+RESULTS = HERE / "results.md"
+README = HERE.parent / "README.md"
+
+
+def load(name: str) -> Work:
+    """The work of one module."""
+    work: Work = importlib.import_module(f"benchmarks.works.{name}").WORK
+    return work
+
+
+def measure(name: str, size: Size, subjects: Sequence[str] | None = None) -> Measured:
+    """Let the subjects do one work."""
+    work = load(name)
+    race = Race(name, subjects or work.subjects)
+    warm_up = work.warm_up if work.warm_up is not None else size.amount
+    if work.schedule is Schedule.TURNS:
+        race.take_turns(size.rounds, size.amount, warm_up)
+    elif work.schedule is Schedule.ROUNDS:
+        race.go_round(size.rounds, size.amount, warm_up)
+    elif work.schedule is Schedule.FRESH:
+        race.start_anew(size.rounds, size.amount)
+    else:
+        race.idle_together(size.amount)
+    return Measured(work, race.pairs, race.not_here)
+
+
+def versions() -> str:
+    """What was measured, and on what."""
+    packages = []
+    for name in PACKAGES:
+        try:
+            packages.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            packages.append(f"no {name}")
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    machine = f"{platform.system()} {platform.release().split('-')[0]}, {platform.machine()}"
+    return f"{python}, {', '.join(packages)}; {machine}, {os.cpu_count()} cores"
+
+
+def parse(typed: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="What detection costs, next to what others cost.",
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer rounds; only prints")
+    parser.add_argument(
+        "--only", metavar="WORK", help=f"works whose name begins so, of {', '.join(WORKS)}"
+    )
+    parser.add_argument(
+        "--write-readme", action="store_true", help="have the README quote results.md"
+    )
+    given = parser.parse_args(typed)
+    given.names = [name for name in WORKS if name.startswith(given.only or "")]
+    if not given.names:
+        parser.error(f"there is no work {given.only!r}; there are {', '.join(WORKS)}")
+    return given
+
+
+def write_readme() -> None:
+    """Have the README quote what was measured last."""
+    readme, results = README.read_text(encoding="utf-8"), RESULTS.read_text(encoding="utf-8")
+    README.write_text(with_quoted(readme, results), encoding="utf-8")
+
+
+def main() -> None:
+    """Measure, print, and write down what was measured in full."""
+    given = parse()
+    if given.write_readme:
+        write_readme()
+        return
+    began = time.monotonic()
+    measured = []
+    for name in given.names:
+        work = load(name)
+        print(f"{work.title} ...", file=sys.stderr, flush=True)
+        measured.append(measure(name, work.quick if given.quick else work.size))
+        print(section(measured[-1]), end="\n\n", flush=True)
+    print(short_table(measured))
+    print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
+    if given.quick or given.only:
+        return
+    text = document(
+        measured,
+        command="python -m benchmarks",
+        made_on=time.strftime("%Y-%m-%d"),
+        versions=versions(),
+    )
+    RESULTS.write_text(text, encoding="utf-8")
+
 
 if __name__ == "__main__":
-    storm.main()
-    per_event.main()
-    shared_limits.main()
+    main()

@@ -26,7 +26,10 @@ import pytest
 import sentry_sdk
 
 import sentry_loopstall
-from benchmarks import shared_limits, storm
+from benchmarks import shared_limits
+from benchmarks.__main__ import RESULTS, WORKS, load
+from benchmarks.subjects import US
+from benchmarks.table import quoted
 from example_app.receiver import EnvelopeReceiver
 from example_app.scenarios import MISTAKES
 from sentry_loopstall import Cause, Culprit, Evidence, Frame, Outcome, Stall, Waiters
@@ -575,12 +578,40 @@ def thousands(number: int) -> str:
 
 
 def test_what_it_costs_was_printed_by_the_benchmark() -> None:
-    """The same subjects, turns and iterations as it has today."""
-    (printed,) = blocks("text", section("What it costs"))
-    first, _, *rows = printed.splitlines()
-    turns = f"{storm.ROUNDS} turns of {storm.ITERATIONS} iterations each, Python "
-    assert first.startswith(f"sleep(0) storm, {turns}")
-    assert [row[:20].strip() for row in rows] == list(storm.SUBJECTS)
+    """Word for word; `python -m benchmarks --write-readme` does that."""
+    results = RESULTS.read_text(encoding="utf-8")
+    assert "Written by `python -m benchmarks`." in results
+    assert quoted(section("What it costs")) == quoted(results)
+
+
+def test_what_it_costs_was_printed_by_the_benchmark_of_today() -> None:
+    """A row for each key figure of each work, in the same order, with the same mark."""
+    header, _, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in quoted(section("What it costs")).splitlines()
+        if line.startswith("|")
+    ]
+    assert header[2] == US
+    expected = [
+        (work.title, figure.name, figure.at_most)
+        for work in map(load, WORKS)
+        for figure in work.figures
+        if figure.key
+    ]
+    printed = []
+    for work, *_, mark, told in rows:
+        title, _, name = work.rpartition(": ")
+        at_most = float(mark.removeprefix("≤ ").split()[0]) if mark else None
+        printed.append((title, name.split(",")[0], at_most))
+        assert told.partition(" by")[0] in ({"met", "missed"} if mark else {""})
+    assert printed == expected
+
+
+def test_what_an_hour_of_events_costs_is_less_than_it_says() -> None:
+    """Twenty events of what the row says, of an hour of one core."""
+    row = next(line for line in README.splitlines() if line.startswith("| one stall: after it"))
+    milliseconds = float(row.split("|")[3])
+    assert Options().max_events_per_hour * milliseconds / 1000 / 3600 < 0.01 / 100
 
 
 # The limits
