@@ -16,9 +16,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import FrameType, TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -26,8 +25,7 @@ R = TypeVar("R")
 MAX_LEFT = 1000  # blocks that were left, kept for the stretch they belong to
 
 
-@dataclass(frozen=True, slots=True)
-class Entered:
+class Entered(NamedTuple):
     """A block that is open: the frame that entered it by its id, which it keeps while it lives."""
 
     thread_id: int
@@ -36,8 +34,7 @@ class Entered:
     entered_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class ExpectedTime:
+class ExpectedTime(NamedTuple):
     """A block that was left; monotonic seconds."""
 
     thread_id: int

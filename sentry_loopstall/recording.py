@@ -13,7 +13,7 @@ from __future__ import annotations
 from contextvars import Context
 from dataclasses import dataclass
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
 from .expected import ExpectedTime
 
@@ -81,8 +81,7 @@ class LoopThread:
     is_main: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(NamedTuple):
     """A wake-up of the watcher that came late; seconds.
 
     `switches` is how often the watcher itself was put to sleep meanwhile: a thread that waits
@@ -95,8 +94,7 @@ class Gap:
     switches: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class OtherThread:
+class OtherThread(NamedTuple):
     """Another Python thread that was active during the stall.
 
     `on_cpu` is its CPU seconds, None where the platform cannot tell. `samples` are its stacks,
@@ -109,8 +107,7 @@ class OtherThread:
     samples: tuple[tuple[float, tuple[RawFrame, ...]], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ThreadStack:
+class ThreadStack(NamedTuple):
     """The stack of any thread, for `threads="all"`."""
 
     thread_id: int

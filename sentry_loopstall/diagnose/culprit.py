@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import groupby
+from typing import NamedTuple
 
 from ..recording import Recording
 from ..stall import Culprit, Frame
@@ -35,8 +36,7 @@ class Suspect:
         return sum(blamed.seconds for blamed in self.samples)
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """Consecutive samples on the same expression, or of a loop; `at` is monotonic seconds."""
 
     at: float

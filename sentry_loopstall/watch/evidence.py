@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 try:
     from resource import RUSAGE_THREAD, getrusage
@@ -46,8 +46,7 @@ def thread_cpu_time(native_id: int | None) -> float | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Scheduling:
+class Scheduling(NamedTuple):
     """What the kernel says of a thread: seconds it waited for a CPU, times it was put on one."""
 
     runnable: float | None = None

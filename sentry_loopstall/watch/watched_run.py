@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..expected import expected_on
 from ..recording import Gap, LoopThread, RawFrame, Recording, Variables
@@ -30,8 +30,7 @@ RESTS = 5.0  # seconds that a loop which cannot be trapped was idle; a stall of 
 # threshold is still seen then
 
 
-@dataclass(frozen=True, slots=True)
-class Glance:
+class Glance(NamedTuple):
     """One waking of the watcher: every thread's innermost frame, and what it found beside.
 
     `late` is how many seconds after it was due it got to look, `gap` tells more where that was
@@ -48,8 +47,7 @@ class Glance:
     parked_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Instruments:
+class Instruments(NamedTuple):
     """The clocks of the process."""
 
     now: Callable[[], float]

@@ -245,6 +245,8 @@ def test_this_interpreters_own_files_are_the_standard_library() -> None:
         assert is_standard_library(filename)
         assert is_standard_library(str(Path(filename).resolve()))
     assert is_standard_library(os.path.join.__code__.co_filename)
+    for folder in (sysconfig.get_path("stdlib"), sysconfig.get_config_var("DESTSHARED")):
+        assert folder is None or is_standard_library(str(Path(folder) / "module.py"))
 
 
 def test_what_a_frame_says_of_itself() -> None:
