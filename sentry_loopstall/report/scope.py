@@ -21,7 +21,7 @@ from ..diagnose.in_app import InAppRules
 from ..options import Options
 from ..recording import Callback
 from ..stall import EventLoopBlocked, Outcome, Stall
-from .transport import stand_in_for, waits_for_loop
+from .transport import needs_stand_in, stand_in_for
 
 IDENTIFIER = "loop_stall"
 
@@ -257,7 +257,7 @@ def _capture(event: dict[str, Any], hint: dict[str, Any], span: Any) -> Outcome:
             for one in (scope, current, sentry_sdk.get_global_scope())
         ):
             del event["fingerprint"]
-        if not waits_for_loop(client, ongoing=hint["stall"].ongoing):
+        if not needs_stand_in(client, ongoing=hint["stall"].ongoing):
             sent = sentry_sdk.capture_event(event, hint=hint)  # type: ignore[arg-type]  # a plain dict
         else:
             with stand_in_for(client) as stand_in:

@@ -1,13 +1,15 @@
 """Runs on the reporter thread: what carries events away, whether it can, and what it lost.
 
 The SDK's experimental asynchronous transport sends on the event loop. The report of a hang would
-wait there until the hang is over, and the last stall of a program for a loop that has ended: then
-another client stands in.
+wait there until the hang is over, and the last stall of a program for a loop that has ended. The
+usual one sends on a thread that may not have started yet when the program ends, and CPython 3.12
+starts none then. In both cases another client stands in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,21 +45,28 @@ def record_lost(reason: str) -> None:
         transport.record_lost_event(reason, data_category="error")
 
 
-def waits_for_loop(client: Any, *, ongoing: bool) -> bool:
-    """Whether the client's transport would wait for an event loop that is blocked or has ended."""
+def needs_stand_in(client: Any, *, ongoing: bool) -> bool:
+    """Whether the client's transport would wait for a blocked or ended loop, or for a thread."""
     transport = client.transport
-    if _ASYNC_TRANSPORT is None or not isinstance(transport, _ASYNC_TRANSPORT):
+    if _ASYNC_TRANSPORT is not None and isinstance(transport, _ASYNC_TRANSPORT):
+        return ongoing or not transport.loop.is_running()
+    if not isinstance(transport, sentry_sdk.transport.HttpTransport) or not _is_leaving():
         return False
-    return ongoing or not transport.loop.is_running()
+    return not getattr(getattr(transport, "_worker", None), "is_alive", True)
+
+
+def _is_leaving() -> bool:
+    # CPython marks the main thread as ended before it calls what `atexit` has.
+    return not threading.main_thread().is_alive()
 
 
 @contextmanager
 def stand_in_for(client: Any) -> Iterator[Any]:
-    """A client with the same options and integrations that sends on a thread of its own.
-
-    When the context ends its events have left, or were given up.
-    """
-    transport = sentry_sdk.transport.HttpTransport(client.options)
+    """A client with the same options and integrations whose events have left when this ends."""
+    transport = _HttpTransport(client.options)
+    if _is_leaving():
+        worker: Any = _AtOnce()
+        transport._worker = worker  # noqa: SLF001 - it is ours alone
     # Not by `copy`: what a client does to be pickled sets it up anew.
     stand_in = object.__new__(type(client))
     vars(stand_in).update(vars(client), transport=transport)
@@ -66,3 +75,26 @@ def stand_in_for(client: Any) -> Iterator[Any]:
         transport.flush(FLUSH)
     finally:
         transport.kill()
+
+
+class _HttpTransport(sentry_sdk.transport.HttpTransport):
+    TIMEOUT = int(FLUSH)
+
+
+class _AtOnce:
+    """In place of the thread that sends: sends on the calling one."""
+
+    is_alive = True
+
+    def submit(self, callback: Callable[[], Any]) -> bool:
+        callback()
+        return True
+
+    def full(self) -> bool:
+        return False
+
+    def flush(self, timeout: float, callback: Any = None) -> None:
+        """Nothing is left."""
+
+    def kill(self) -> None:
+        """There is nothing to end."""
