@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..diagnose.diagnosis import Diagnosis, Finding, diagnose
 from ..log import log_once
@@ -20,12 +20,15 @@ from ..server_url import ServerUrl
 from ..stall import Outcome, Stall
 from . import scope, transport
 from .event import Suppressed, build_event, fingerprint, who_waited
-from .flamegraph import Flamegraph
 from .frames import Presentation
 from .held_back import HeldBack
 from .limits import Limits, Permit, Subject
-from .shared_limits import SharedLimits
 from .variables import add_variables
+
+if TYPE_CHECKING:
+    # Loaded where they are asked for: a seventh of what the package's import takes (measured).
+    from .flamegraph import Flamegraph
+    from .shared_limits import SharedLimits
 
 MAX_HANGS = 100
 
@@ -75,7 +78,7 @@ class Delivery:
             ask = _sampler(options, partial(story.stall, number))
             verdict = limits.judge(subject, options, ask=ask, healthy=transport.is_healthy)
             verdicts.append(verdict)
-        flamegraph = Flamegraph() if options.profile else None
+        flamegraph = _new_flamegraph() if options.profile else None
         told = []
         for number, verdict in enumerate(verdicts):
             if isinstance(verdict, Permit):
@@ -102,8 +105,9 @@ class Delivery:
             return self._limits
         if self._shared is None or self._shared[:2] != (url, service):
             self.tend(leaving=True)
-            # Not before: it imports a package that only few have.
+            # Not before: only few want them, or have the package that they import.
             from .redis_server import RedisServer  # noqa: PLC0415
+            from .shared_limits import SharedLimits  # noqa: PLC0415
 
             shared = SharedLimits(self._limits, RedisServer(url, service))
             self._shared = url, service, shared
@@ -171,6 +175,12 @@ class _Story:
         finding = self.diagnosis.findings[number]
         transaction = scope.transaction_of(finding.shown.sample.context)
         return self.diagnosis.stall(finding, transaction, self._waiting)
+
+
+def _new_flamegraph() -> Flamegraph:
+    from .flamegraph import Flamegraph  # noqa: PLC0415 - only few want one
+
+    return Flamegraph()
 
 
 def _subject(diagnosis: Diagnosis, finding: Finding, chance: float, *, ends_hang: bool) -> Subject:
