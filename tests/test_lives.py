@@ -82,7 +82,7 @@ def test_a_stall_is_told_once(way: str) -> None:
     assert stall["threshold"] == 0.1
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="3.11 has no way to write such a loop")
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="until 3.12 no such loop can be written")
 def test_a_loop_class_that_runs_by_itself_is_watched() -> None:
     assert culprits("with_a_loop_class_of_its_own") == [[OURS]]
 

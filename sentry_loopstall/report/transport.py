@@ -8,7 +8,6 @@ starts none then. In both cases another client stands in.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import sentry_sdk
 import sentry_sdk.transport
 
-FLUSH = 2.0  # seconds until an event must have left
+TIMEOUT = 2  # seconds that a stand-in's event may take
 
 # Newer than the oldest SDK that we support.
 _ASYNC_TRANSPORT: Any = getattr(sentry_sdk.transport, "AsyncHttpTransport", None)
@@ -50,35 +49,32 @@ def needs_stand_in(client: Any, *, ongoing: bool) -> bool:
     transport = client.transport
     if _ASYNC_TRANSPORT is not None and isinstance(transport, _ASYNC_TRANSPORT):
         return ongoing or not transport.loop.is_running()
-    if not isinstance(transport, sentry_sdk.transport.HttpTransport) or not _is_leaving():
+    if not isinstance(transport, sentry_sdk.transport.HttpTransport):
         return False
-    return not getattr(getattr(transport, "_worker", None), "is_alive", True)
-
-
-def _is_leaving() -> bool:
-    # CPython marks the main thread as ended before it calls what `atexit` has.
-    return not threading.main_thread().is_alive()
+    worker = getattr(transport, "_worker", None)
+    if worker is not None and not worker.is_alive:
+        # Not left to the event: the program may end while that is built.
+        worker.start()
+    return worker is not None and not worker.is_alive
 
 
 @contextmanager
 def stand_in_for(client: Any) -> Iterator[Any]:
     """A client with the same options and integrations whose events have left when this ends."""
     transport = _HttpTransport(client.options)
-    if _is_leaving():
-        worker: Any = _AtOnce()
-        transport._worker = worker  # noqa: SLF001 - it is ours alone
+    worker: Any = _AtOnce()
+    transport._worker = worker  # noqa: SLF001 - it is ours alone
     # Not by `copy`: what a client does to be pickled sets it up anew.
     stand_in = object.__new__(type(client))
     vars(stand_in).update(vars(client), transport=transport)
     try:
         yield stand_in
-        transport.flush(FLUSH)
     finally:
         transport.kill()
 
 
 class _HttpTransport(sentry_sdk.transport.HttpTransport):
-    TIMEOUT = int(FLUSH)
+    TIMEOUT = TIMEOUT
 
 
 class _AtOnce:
