@@ -509,6 +509,30 @@ def test_an_idle_loop_is_not_even_looked_at(
     assert while_parked == []
 
 
+def test_an_idle_uvloop_is_looked_at_less_and_less(
+    init: Init, captured: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody tries to park where nothing can wake the watcher: that would begin anew each time."""
+    init({"threshold": 0.1})
+    looks: list[float] = []
+    look = Watcher._look_at_all
+
+    def counted(watcher: Watcher, *arguments: Any) -> float:
+        looks.append(time.monotonic())
+        return look(watcher, *arguments)
+
+    monkeypatch.setattr(Watcher, "_look_at_all", counted)
+    monkeypatch.setattr("sentry_loopstall.watch.watched_run.RESTS", 1.5)
+
+    async def main() -> None:
+        await asyncio.sleep(2)
+        looks.clear()
+        await asyncio.sleep(2)
+
+    run_on_uvloop(main())
+    assert 8 <= len(looks) <= 24  # once per threshold, no more twice
+
+
 def test_a_loop_gets_its_poll_back(init: Init, captured: Captured) -> None:
     init()
 

@@ -41,6 +41,9 @@ class PingProbe:
     `base` is the code that called into the loop; None has the first answer find it out.
     """
 
+    can_wake = False
+    """Nothing tells when the loop leaves its poll: it must be looked at."""
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,

@@ -41,6 +41,9 @@ class ExactProbe:
     Created when the loop starts to run, finished when that run ends. Holds the loop weakly.
     """
 
+    can_wake = True
+    """The wake trap tells when the loop leaves its poll."""
+
     def __init__(self, loop: asyncio.AbstractEventLoop, thread_id: int) -> None:
         self._loop = weakref.ref(loop)
         self.thread_id = thread_id

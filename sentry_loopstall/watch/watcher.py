@@ -304,7 +304,9 @@ class Watcher:
     def _idle_for_long(self) -> bool:
         now = self._now()
         return all(
-            run.state.idle_since is not None and now - run.state.idle_since >= self._park_after
+            run.probe.can_wake
+            and run.state.idle_since is not None
+            and now - run.state.idle_since >= self._park_after
             for run in list(self._runs.values())
         )
 
