@@ -52,6 +52,7 @@ class ExactProbe:
         self._wake_trap: Trap | None = None
         self._take_away: list[Callable[[], None]] = []
         self._nested_until = 0.0
+        self._seen: float | None = None
         self._resolution = float(getattr(loop, "_clock_resolution", 0.0))
         # A loop with a clock of its own (tests that fake time) still tells stretches apart.
         # Not by `vars(loop)`: on 3.11 and 3.12 that makes all its attributes slower for good,
@@ -76,7 +77,7 @@ class ExactProbe:
         if running is None or running.end_time is None or running.loop is not self._loop():
             return (IDLE if ended_at is None else Pulse(ended_at=ended_at)), running
         started_at = running.end_time - self._resolution if self._keeps_our_time else None
-        stretch = running.end_time
+        self._seen = stretch = running.end_time
         if not running.nested and started_at is not None and started_at < self._nested_until:
             # A callback that ran the loop anew, which polled: what came before is over.
             started_at = stretch = self._nested_until
@@ -90,13 +91,24 @@ class ExactProbe:
     sample = staticmethod(sample_stack)
 
     def set_end_trap(self) -> None:
-        """Have the end of the present stretch noted, exactly (0.15 ms, measured)."""
+        """Have the end of the stretch that was last seen noted, exactly (0.15 ms, measured)."""
         trap = self._end_trap = Trap()
 
         def before() -> None:
             trap.ended_at = time.monotonic()
 
         self._set_trap(trap, before, lambda: None)
+        if self._present_end_time() != self._seen:
+            # It ended before the trap was set, which would note the end of another one.
+            self.clear_end_trap()
+
+    def _present_end_time(self) -> float | None:
+        frames = sys._current_frames()
+        try:
+            running = read_run_once(frames.get(self.thread_id))
+        finally:
+            frames.clear()  # our own frame is in it: a reference cycle
+        return running.end_time if running is not None else None
 
     def end_is_known(self) -> bool:
         """Whether the stretch whose end was trapped is over."""
