@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-SCENARIOS = Path(__file__).parent / "scenarios"
+SCENARIO = Path(__file__).parent / "scenarios" / "lives.py"
 OURS = "__main__.block"
 
 
-def live(way: str, scenario: str = "lives") -> list[list[dict[str, Any]]]:
+def live(way: str) -> list[list[dict[str, Any]]]:
     """Run a scenario; the stalls that each of its processes printed, in their order."""
     ran = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", SCENARIOS / f"{scenario}.py", way],
+        [sys.executable, "-W", "ignore::DeprecationWarning", SCENARIO, way],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,

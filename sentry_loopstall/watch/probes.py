@@ -84,8 +84,12 @@ class ExactProbe:
         return Pulse(stretch=stretch, started_at=started_at, ended_at=ended_at), running
 
     def present_stretch(self) -> float | None:
-        """Runs on the loop: the stretch that calls this."""
-        running = read_run_once(sys._getframe())
+        """The stretch that runs at this moment."""
+        frames = sys._current_frames()
+        try:
+            running = read_run_once(frames.get(self.thread_id))
+        finally:
+            frames.clear()  # our own frame is in it: a reference cycle
         return running.end_time if running is not None else None
 
     sample = staticmethod(sample_stack)
@@ -98,17 +102,9 @@ class ExactProbe:
             trap.ended_at = time.monotonic()
 
         self._set_trap(trap, before, lambda: None)
-        if self._present_end_time() != self._seen:
+        if self.present_stretch() != self._seen:
             # It ended before the trap was set, which would note the end of another one.
             self.clear_end_trap()
-
-    def _present_end_time(self) -> float | None:
-        frames = sys._current_frames()
-        try:
-            running = read_run_once(frames.get(self.thread_id))
-        finally:
-            frames.clear()  # our own frame is in it: a reference cycle
-        return running.end_time if running is not None else None
 
     def end_is_known(self) -> bool:
         """Whether the stretch whose end was trapped is over."""
