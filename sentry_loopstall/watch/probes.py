@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import time
 import weakref
 from collections.abc import Callable
@@ -20,7 +19,13 @@ from types import CodeType, FrameType
 from typing import Any
 
 from .detector import IDLE, Pulse
-from .stacks import RunOnce, is_run_once, read_run_once, sample_stack
+from .stacks import (
+    RunOnce,
+    frames_of_all_threads,
+    is_run_once,
+    read_run_once,
+    sample_stack,
+)
 
 
 @dataclass(slots=True)
@@ -85,7 +90,7 @@ class ExactProbe:
 
     def present_stretch(self) -> float | None:
         """The stretch that runs at this moment."""
-        frames = sys._current_frames()
+        frames = frames_of_all_threads()
         try:
             running = read_run_once(frames.get(self.thread_id))
         finally:

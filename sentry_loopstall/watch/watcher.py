@@ -8,7 +8,6 @@ or too long does no harm.
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 import time
 import weakref
@@ -25,6 +24,7 @@ from .others import Activity, OtherThreads
 from .ping_probe import PingProbe
 from .probes import ExactProbe, shows_its_poll
 from .recorder import KeepAlive
+from .stacks import frames_of_all_threads
 from .watched_run import Glance, Instruments, WatchedRun
 
 PARK_AFTER = 1.0  # seconds that every loop must have looked idle
@@ -264,7 +264,7 @@ class Watcher:
         it was put to sleep while it waited.
         """
         with self._step_lock:
-            frames = sys._current_frames()
+            frames = frames_of_all_threads()
             try:
                 now = self._now()
                 runs = list(self._runs.values())
