@@ -11,7 +11,6 @@ to only weakly. They are dropped with the recording when it was reported.
 from __future__ import annotations
 
 from contextvars import Context
-from dataclasses import dataclass
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -25,8 +24,7 @@ Variables = tuple[tuple[int, dict[str, Any]], ...]
 and dictionaries of it, nothing of the application's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Callback:
+class Callback(NamedTuple):
     """What the event loop was running: a task's step or a plain callback.
 
     `number` is its place in the stretch where the loop shows it. `module` and `function` name
@@ -48,8 +46,7 @@ class Callback:
         return self.function
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """One look at a late loop: its stack, innermost frame first, and whose it was.
 
     `at` is monotonic seconds, `on_cpu` the loop thread's CPU clock (seconds, cumulative) or
@@ -70,8 +67,7 @@ class Sample:
     span: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class LoopThread:
+class LoopThread(NamedTuple):
     """Where an event loop runs."""
 
     loop_class: str
@@ -116,8 +112,7 @@ class ThreadStack(NamedTuple):
     frames: tuple[RawFrame, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(NamedTuple):
     """What was measured around the stall; seconds, None where the platform cannot tell.
 
     `on_cpu`, `runnable` and `switches` are the loop thread's, `switches` a count; `process` is
@@ -136,8 +131,7 @@ class Measured:
     others: tuple[OtherThread, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):
     """Who waited, as last seen; None where the loop hides it.
 
     `ready` are the callbacks that could be looked at, each with a copy of its context.
@@ -149,8 +143,7 @@ class Waiting:
     ready: tuple[tuple[Callback, Context | None], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Recording:
+class Recording(NamedTuple):
     """One stall as the watcher saw it; times are monotonic seconds unless said otherwise.
 
     `expected` are the `expected_block`s entered and left within it. `late_poll`: the loop did not

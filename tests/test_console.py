@@ -9,7 +9,6 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import CodeType
 
@@ -669,8 +668,8 @@ def diagnosed(what: Recording) -> Diagnosis:
 def caused(what: Recording, cause: Cause) -> Diagnosis:
     """Diagnosed, with a cause that does not depend on what was measured."""
     diagnosis = diagnosed(what)
-    findings = tuple(replace(finding, cause=cause) for finding in diagnosis.findings)
-    return replace(diagnosis, findings=findings)
+    findings = tuple(finding._replace(cause=cause) for finding in diagnosis.findings)
+    return diagnosis._replace(findings=findings)
 
 
 def rendered(what: Recording | Diagnosis, page: Page | None = None) -> list[str]:
@@ -768,8 +767,8 @@ def test_a_callback_without_python_code_is_named() -> None:
 def test_where_nobody_is_blamed_no_frame_is_marked(shop: Program) -> None:
     """The frames are only where it happened to be, and the summary counts the cause."""
     diagnosis = diagnosed(recording([shop.frame("price_all", "time.sleep(total)")]))
-    finding = replace(diagnosis.findings[0], culprit=None, cause=Cause.GARBAGE_COLLECTION)
-    diagnosis = replace(diagnosis, findings=(finding,))
+    finding = diagnosis.findings[0]._replace(culprit=None, cause=Cause.GARBAGE_COLLECTION)
+    diagnosis = diagnosis._replace(findings=(finding,))
 
     lines = rendered(diagnosis, Page(folder=str(shop.path.parent)))
 
@@ -782,13 +781,12 @@ def test_where_nobody_is_blamed_no_frame_is_marked(shop: Program) -> None:
 def test_the_thread_that_held_the_lock_is_named(shop: Program) -> None:
     """Beside the event loop's, which only waited."""
     diagnosis = diagnosed(recording([shop.frame("price_all", "time.sleep(total)")]))
-    finding = replace(
-        diagnosis.findings[0],
+    finding = diagnosis.findings[0]._replace(
         cause=Cause.GIL_CONTENTION,
         holder=OtherThread(2, "worker-3", 1.0, ()),
     )
 
-    lines = rendered(replace(diagnosis, findings=(finding,)))
+    lines = rendered(diagnosis._replace(findings=(finding,)))
 
     assert lines[0].startswith("shop.pricing.price_all (thread worker-3) held the GIL")
     assert "  thread worker-3, the event loop's is MainThread" in lines

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..recording import Measured, Recording
 from ..stall import Cause
@@ -25,8 +25,7 @@ STOPPED = 0.15  # switches per switch interval up to which the whole process did
 ASKED_FOR_GIL_LATE = 0.4  # switch intervals late; a wake-up without contention is 0.1 ms late
 
 
-@dataclass(frozen=True, slots=True)
-class Signals:
+class Signals(NamedTuple):
     """What tells causes apart. Shares are of the stall's time, None where nobody can tell.
 
     Of the loop thread: `on_cpu`, `runnable` (it waited for a CPU) and `switches` per switch

@@ -6,6 +6,7 @@ import dis
 from collections import Counter
 from dataclasses import dataclass, replace
 from types import CodeType
+from typing import NamedTuple
 
 from ..recording import Callback, OtherThread, Recording
 from ..stall import Cause, Culprit, Evidence, Stall, Waiters
@@ -29,8 +30,7 @@ from .samples import Blamed, blame
 MAX_BREADCRUMBS = 30
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """What one event is about.
 
     `culprit` is None where nobody is blamed. `shown` is the sample whose stack and context the
@@ -45,16 +45,14 @@ class Finding:
     holder: OtherThread | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(NamedTuple):
     """Callbacks of one kind in a stall of many: its culprit, and about how many there were."""
 
     culprit: Culprit
-    count: int | None
+    callbacks: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
+class Diagnosis(NamedTuple):
     """All there is to say about one stall; `findings` has one entry per event.
 
     `seconds` is its time without that in `expected_block`s; if less than the threshold is left,
@@ -126,15 +124,14 @@ def diagnose(
         return _diagnose(recording, threshold, rules, expression, blamed)
     # Told as it was, though not sent.
     whole = blame(
-        replace(
-            recording,
+        recording._replace(
             expected=(),
-            samples=tuple(replace(sample, expected=None) for sample in recording.samples),
+            samples=tuple(sample._replace(expected=None) for sample in recording.samples),
         ),
         rules,
     )
     diagnosis = _diagnose(recording, threshold, rules, expression, whole)
-    return None if diagnosis is None else replace(diagnosis, expected=expected)
+    return None if diagnosis is None else diagnosis._replace(expected=expected)
 
 
 def expected_reason(
@@ -216,7 +213,7 @@ class _Story:
         culprits = [culprit, *(self._culprit(suspect)[1] for suspect in suspects[1:])]
         finding = Finding(culprit, Cause.MANY_CALLBACKS, shown)
         kinds = count_kinds(self.recording, culprits)
-        return replace(self._diagnosis([finding], culprits), kinds=kinds)
+        return self._diagnosis([finding], culprits)._replace(kinds=kinds)
 
     def of_holder(self, holder: OtherThread) -> Diagnosis:
         """Another thread held the GIL: its frame is to blame, the loop's are not."""
@@ -227,7 +224,7 @@ class _Story:
         culprit = replace(culprit, seconds=share * self.recording.duration, share=share)
         finding = Finding(culprit, Cause.GIL_CONTENTION, shown, holder=holder)
         runs = [Run(self.recording.started_at, self.recording.duration, shown)]
-        return replace(self._diagnosis([finding], [culprit]), timeline=tuple(runs))
+        return self._diagnosis([finding], [culprit])._replace(timeline=tuple(runs))
 
     def of_nobody(self, cause: Cause) -> Diagnosis:
         """Nobody's code is to blame; the stack is where it happened to be."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..diagnose.culprit import Run
 from ..diagnose.diagnosis import Diagnosis, Finding
@@ -29,12 +28,14 @@ MAX_BREAKDOWN_BYTES = 1000  # from 1024 on older versions of the SDK cut any tex
 NEVER_ERROR = (Cause.GARBAGE_COLLECTION, Cause.CPU_STARVED)
 
 
-@dataclass(frozen=True, slots=True)
-class Suppressed:
+class Suppressed(NamedTuple):
     """Stalls of the same culprit that were not sent since its last event."""
 
     events: int = 0
     seconds: float = 0.0
+
+
+NOTHING_SUPPRESSED = Suppressed()
 
 
 def title(diagnosis: Diagnosis, finding: Finding) -> str:
@@ -99,7 +100,7 @@ def build_event(
     diagnosis: Diagnosis,
     finding: Finding,
     presentation: Presentation,
-    suppressed: Suppressed = Suppressed(),
+    suppressed: Suppressed = NOTHING_SUPPRESSED,
     waiting: str | None = None,
 ) -> dict[str, Any]:
     """The whole event, before any scope is applied."""
@@ -177,7 +178,7 @@ def _at_line(filename: str, lineno: int | None) -> str:
 
 def breakdown(diagnosis: Diagnosis) -> str:
     """One line a culprit, or a kind of callback, the largest first."""
-    counts = {kind.culprit: kind.count for kind in diagnosis.kinds}
+    counts = {kind.culprit: kind.callbacks for kind in diagnosis.kinds}
     lines = [
         _share_of(culprit, counts.get(culprit)) for culprit in diagnosis.culprits[:MAX_BREAKDOWN]
     ]

@@ -10,8 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..diagnose.in_app import CodeFrame, InAppRules, classify
 from ..recording import ThreadStack
@@ -30,13 +29,12 @@ MAX_THREAD_FRAMES = 50  # innermost ones of a thread that only goes along
 MAX_THREADS_BYTES = 400_000
 
 
-@dataclass(frozen=True, slots=True)
-class Presentation:
+class Presentation(NamedTuple):
     """How the client wants its events."""
 
     error_after: float
     include_source_context: bool = True
-    rules: InAppRules = field(default_factory=InAppRules)
+    rules: InAppRules = InAppRules()
 
     def call(self, frame: CodeFrame) -> str | None:
         """What a frame evaluates, as far as source text may go along."""

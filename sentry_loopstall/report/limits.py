@@ -10,6 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from ..options import Options
 from ..stall import Cause, Outcome
@@ -22,8 +23,7 @@ KEPT_FOR_NEW = 0.25  # share of the allowance for culprits that had no event yet
 Key = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """The event in question.
 
     `key` is its fingerprint, `chance` the stall's draw from [0, 1), the same for all its events;
@@ -65,8 +65,7 @@ class Known:
     suppressed_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class HeldBack:
+class HeldBack(NamedTuple):
     """Stalls of a culprit that were not sent; `seen_at` on the monotonic clock: its last stall."""
 
     key: Key

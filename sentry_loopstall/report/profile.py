@@ -12,7 +12,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..diagnose.diagnosis import Diagnosis
 from ..diagnose.in_app import CodeFrame, InAppRules
@@ -27,8 +27,7 @@ Stack = tuple[int, ...]
 """Places of frames in a chunk's list, the innermost first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Who sends a chunk: what Sentry files it under."""
 
     sdk_version: str
@@ -37,8 +36,7 @@ class Origin:
     dist: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """A stack that stood from `begin` to `end`, epoch seconds."""
 
     begin: float

@@ -8,11 +8,10 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 from contextvars import Context
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from types import FunctionType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import sentry_sdk
 from sentry_sdk.utils import Dsn, disable_capture_event, format_timestamp, safe_repr
@@ -28,8 +27,7 @@ IDENTIFIER = "loop_stall"
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Listening:
+class Listening(NamedTuple):
     """What the client of the moment says about us."""
 
     options: Options

@@ -15,7 +15,7 @@ import uuid
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from ..log import logger
 from ..options import Options
@@ -34,8 +34,7 @@ KEEP = 24 * HOUR  # for which the server remembers a culprit at least
 Became = Literal["untold", "dropped", "failed"]
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """What became of a reserved event.
 
     `untold`: sent without what it took; `dropped`: by `before_send`, which starts the backoff as an
@@ -47,8 +46,7 @@ class Settlement:
     became: Became
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """May an event be sent? If so its place is reserved under `token`. Times are seconds."""
 
     key: Key
@@ -61,8 +59,7 @@ class Ask:
     kept: int
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One round trip; `batch` numbers the counts, `keep` is how long to remember, in seconds."""
 
     process: str
@@ -73,8 +70,7 @@ class Request:
     keep: float
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A refusal if `refused` is given; otherwise what to tell with the event. Times are seconds.
 
     `wait`: how long the culprit is silent, or until the allowance has a place again.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from types import UnionType
 from typing import Any, get_args, get_type_hints
 
@@ -23,13 +22,13 @@ FRAME = Source("def work():\n    wait(1)\n").frame("wait(1)")
 WAITS_WITH_GIL = Signals(
     on_cpu=0.0, runnable=0.01, switches=0.04, gap=0.95, gap_switches=0.95, process=0.0, gc=0.0
 )
-COMPUTES_WITH_GIL = replace(
-    WAITS_WITH_GIL, on_cpu=0.9, runnable=0.1, switches=0.02, process=0.9, gap_switches=0.93
+COMPUTES_WITH_GIL = WAITS_WITH_GIL._replace(
+    on_cpu=0.9, runnable=0.1, switches=0.02, process=0.9, gap_switches=0.93
 )
-OTHER_HAS_GIL = replace(
-    WAITS_WITH_GIL, on_cpu=0.005, switches=1.0, process=1.0, others=0.98, others_moved=True
+OTHER_HAS_GIL = WAITS_WITH_GIL._replace(
+    on_cpu=0.005, switches=1.0, process=1.0, others=0.98, others_moved=True
 )
-STOPPED = replace(WAITS_WITH_GIL, on_cpu=0.07, runnable=0.016, switches=0.1, gap_switches=0.04)
+STOPPED = WAITS_WITH_GIL._replace(on_cpu=0.07, runnable=0.016, switches=0.1, gap_switches=0.04)
 STARVED = Signals(
     on_cpu=0.08, runnable=0.9, switches=0.17, gap=0.0, process=0.08, gc=0.0, moves=0.5
 )
@@ -37,7 +36,7 @@ SLEEPS = Signals(on_cpu=0.0, runnable=0.0, switches=0.01, process=0.01, gc=0.0, 
 COMPUTES = Signals(
     on_cpu=0.95, runnable=0.02, switches=0.5, process=0.95, gc=0.0, moves=0.9, late=1.0
 )
-COLLECTS = replace(COMPUTES_WITH_GIL, gc=0.8)
+COLLECTS = COMPUTES_WITH_GIL._replace(gc=0.8)
 
 STALL_TABLE = [
     ("waits holding the GIL", WAITS_WITH_GIL, None),
@@ -45,52 +44,52 @@ STALL_TABLE = [
     ("another thread computes with the GIL", OTHER_HAS_GIL, Cause.GIL_CONTENTION),
     (
         "another thread waits with the GIL",
-        replace(OTHER_HAS_GIL, others=None, process=0.0),
+        OTHER_HAS_GIL._replace(others=None, process=0.0),
         Cause.GIL_CONTENTION,
     ),
     (
         "nobody is seen who had the GIL",
-        replace(OTHER_HAS_GIL, others=None, process=0.0, others_moved=False),
+        OTHER_HAS_GIL._replace(others=None, process=0.0, others_moved=False),
         None,
     ),
-    ("the loop did not ask for the GIL", replace(OTHER_HAS_GIL, switches=0.05), None),
-    ("who asks is unknown", replace(OTHER_HAS_GIL, switches=None), None),
-    ("the loop's clock is unknown", replace(OTHER_HAS_GIL, on_cpu=None), None),
-    ("a late poll", replace(OTHER_HAS_GIL, late_poll=True), Cause.GIL_CONTENTION),
-    ("a late poll without a gap", replace(OTHER_HAS_GIL, late_poll=True, gap=0.1), None),
-    ("half each", replace(OTHER_HAS_GIL, on_cpu=0.5, others=0.5, process=1.0), None),
+    ("the loop did not ask for the GIL", OTHER_HAS_GIL._replace(switches=0.05), None),
+    ("who asks is unknown", OTHER_HAS_GIL._replace(switches=None), None),
+    ("the loop's clock is unknown", OTHER_HAS_GIL._replace(on_cpu=None), None),
+    ("a late poll", OTHER_HAS_GIL._replace(late_poll=True), Cause.GIL_CONTENTION),
+    ("a late poll without a gap", OTHER_HAS_GIL._replace(late_poll=True, gap=0.1), None),
+    ("half each", OTHER_HAS_GIL._replace(on_cpu=0.5, others=0.5, process=1.0), None),
     ("stopped", STOPPED, Cause.PROCESS_SUSPENDED),
-    ("stopped, the loop's clock unknown", replace(STOPPED, on_cpu=None), Cause.PROCESS_SUSPENDED),
-    ("stopped, but the watcher's switches unknown", replace(STOPPED, gap_switches=None), None),
-    ("the gap was short", replace(STOPPED, gap=0.3), None),
-    ("somebody computed meanwhile", replace(STOPPED, process=0.8), None),
+    ("stopped, the loop's clock unknown", STOPPED._replace(on_cpu=None), Cause.PROCESS_SUSPENDED),
+    ("stopped, but the watcher's switches unknown", STOPPED._replace(gap_switches=None), None),
+    ("the gap was short", STOPPED._replace(gap=0.3), None),
+    ("somebody computed meanwhile", STOPPED._replace(process=0.8), None),
     ("starved", STARVED, Cause.CPU_STARVED),
     (
         "starved, but what it computed is a stall by itself",
-        replace(STARVED, on_cpu=0.3, runnable=0.69, computed_threshold=True),
+        STARVED._replace(on_cpu=0.3, runnable=0.69, computed_threshold=True),
         None,
     ),
     (
         "starved for nearly all of a long time",
-        replace(STARVED, on_cpu=0.15, runnable=0.84, computed_threshold=True),
+        STARVED._replace(on_cpu=0.15, runnable=0.84, computed_threshold=True),
         Cause.CPU_STARVED,
     ),
-    ("a container's limit", replace(STARVED, runnable=0.4, throttled=0.8), Cause.CPU_STARVED),
-    ("a limit while the loop slept", replace(SLEEPS, throttled=0.9), None),
-    ("starved, the queue unknown", replace(STARVED, runnable=None), None),
-    ("starved, the clock unknown", replace(STARVED, on_cpu=None), None),
+    ("a container's limit", STARVED._replace(runnable=0.4, throttled=0.8), Cause.CPU_STARVED),
+    ("a limit while the loop slept", SLEEPS._replace(throttled=0.9), None),
+    ("starved, the queue unknown", STARVED._replace(runnable=None), None),
+    ("starved, the clock unknown", STARVED._replace(on_cpu=None), None),
     ("collects", COLLECTS, Cause.GARBAGE_COLLECTION),
-    ("collects, the clock unknown", replace(COLLECTS, on_cpu=None), Cause.GARBAGE_COLLECTION),
+    ("collects, the clock unknown", COLLECTS._replace(on_cpu=None), Cause.GARBAGE_COLLECTION),
     (
         "collects in another thread",
-        replace(COLLECTS, on_cpu=0.0, process=0.9),
+        COLLECTS._replace(on_cpu=0.0, process=0.9),
         Cause.GARBAGE_COLLECTION,
     ),
-    ("collects, but nobody computed", replace(COLLECTS, on_cpu=0.0, process=0.0), None),
-    ("collects because it was told to", replace(COLLECTS, explicit_gc=1.0), None),
-    ("the collector's clock is unknown", replace(COLLECTS, gc=None), None),
-    ("many callbacks", replace(COMPUTES, many_callbacks=True), Cause.MANY_CALLBACKS),
-    ("many callbacks, starved", replace(STARVED, many_callbacks=True), Cause.CPU_STARVED),
+    ("collects, but nobody computed", COLLECTS._replace(on_cpu=0.0, process=0.0), None),
+    ("collects because it was told to", COLLECTS._replace(explicit_gc=1.0), None),
+    ("the collector's clock is unknown", COLLECTS._replace(gc=None), None),
+    ("many callbacks", COMPUTES._replace(many_callbacks=True), Cause.MANY_CALLBACKS),
+    ("many callbacks, starved", STARVED._replace(many_callbacks=True), Cause.CPU_STARVED),
     ("sleeps", SLEEPS, None),
     ("computes", COMPUTES, None),
 ]
@@ -99,35 +98,35 @@ CULPRIT_TABLE = [
     ("waits holding the GIL", WAITS_WITH_GIL, Cause.BLOCKING_CALL),
     ("computes holding the GIL", COMPUTES_WITH_GIL, Cause.ON_CPU),
     ("sleeps", SLEEPS, Cause.BLOCKING_CALL),
-    ("sleeps while others compute", replace(SLEEPS, process=1.0, others=0.9), Cause.BLOCKING_CALL),
-    ("reads in small pieces", replace(SLEEPS, switches=3.0), Cause.BLOCKING_CALL),
-    ("asks for the GIL", replace(OTHER_HAS_GIL, others_moved=False), Cause.UNKNOWN),
+    ("sleeps while others compute", SLEEPS._replace(process=1.0, others=0.9), Cause.BLOCKING_CALL),
+    ("reads in small pieces", SLEEPS._replace(switches=3.0), Cause.BLOCKING_CALL),
+    ("asks for the GIL", OTHER_HAS_GIL._replace(others_moved=False), Cause.UNKNOWN),
     ("computes", COMPUTES, Cause.ON_CPU),
-    ("computes on a busy host", replace(COMPUTES, on_cpu=0.45, runnable=0.45), Cause.ON_CPU),
+    ("computes on a busy host", COMPUTES._replace(on_cpu=0.45, runnable=0.45), Cause.ON_CPU),
     (
         "computes on a busier host",
-        replace(COMPUTES, on_cpu=0.3, runnable=0.69, computed_threshold=True),
+        COMPUTES._replace(on_cpu=0.3, runnable=0.69, computed_threshold=True),
         Cause.ON_CPU,
     ),
-    ("half and half", replace(COMPUTES, on_cpu=0.4), Cause.UNKNOWN),
-    ("imports", replace(SLEEPS, importing=0.9), Cause.IMPORT),
-    ("imports a little", replace(COMPUTES, importing=0.2), Cause.ON_CPU),
+    ("half and half", COMPUTES._replace(on_cpu=0.4), Cause.UNKNOWN),
+    ("imports", SLEEPS._replace(importing=0.9), Cause.IMPORT),
+    ("imports a little", COMPUTES._replace(importing=0.2), Cause.ON_CPU),
     # Without the clock of another thread: macOS, Windows.
     (
         "sleeps, no clock",
-        replace(SLEEPS, on_cpu=None, switches=None, runnable=None),
+        SLEEPS._replace(on_cpu=None, switches=None, runnable=None),
         Cause.BLOCKING_CALL,
     ),
-    ("computes in Python, no clock", replace(COMPUTES, on_cpu=None, switches=None), Cause.ON_CPU),
+    ("computes in Python, no clock", COMPUTES._replace(on_cpu=None, switches=None), Cause.ON_CPU),
     (
         "computes in C without the GIL, no clock",
-        replace(SLEEPS, on_cpu=None, process=0.9),
+        SLEEPS._replace(on_cpu=None, process=0.9),
         Cause.UNKNOWN,
     ),
-    ("one sample, no clock", replace(SLEEPS, on_cpu=None, moves=None), Cause.UNKNOWN),
+    ("one sample, no clock", SLEEPS._replace(on_cpu=None, moves=None), Cause.UNKNOWN),
     (
         "moves, but never asked us to wait, no clock",
-        replace(COMPUTES, on_cpu=None, late=0.0),
+        COMPUTES._replace(on_cpu=None, late=0.0),
         Cause.UNKNOWN,
     ),
 ]
@@ -147,11 +146,7 @@ def test_what_a_culprit_did(signals: Signals, cause: Cause) -> None:
     assert cause_of_culprit(signals) is cause
 
 
-OPTIONAL = [
-    field.name
-    for field in fields(Signals)
-    if isinstance(get_type_hints(Signals)[field.name], UnionType)
-]
+OPTIONAL = [name for name, kind in get_type_hints(Signals).items() if isinstance(kind, UnionType)]
 
 
 @pytest.mark.parametrize("taken_away", OPTIONAL)
@@ -162,7 +157,7 @@ def test_a_signal_taken_away_never_makes_another_cause(
     signals: Signals, cause: Cause | None, taken_away: str
 ) -> None:
     """It may cost an answer; it must not give a wrong one."""
-    without: Any = replace(signals, **{taken_away: None})  # type: ignore[arg-type]  # any field
+    without: Any = signals._replace(**{taken_away: None})  # type: ignore[arg-type]  # any field
     allowed = {cause, None}
     if cause is Cause.CPU_STARVED and signals.many_callbacks:
         allowed.add(Cause.MANY_CALLBACKS)
@@ -206,8 +201,8 @@ def test_contention_without_anybody_to_name_is_not_said_to_be_one() -> None:
     measured = Measured(
         on_cpu=0.0, runnable=0.0, switches=100, process=0.5, gaps=(Gap(0.0, 0.5, 100),)
     )
-    seen = replace(recording([sample(0.5, FRAME)], duration=0.5), measured=measured)
+    seen = recording([sample(0.5, FRAME)], duration=0.5)._replace(measured=measured)
     for late_poll in (False, True):
-        found = diagnose(replace(seen, late_poll=late_poll), 0.25, InAppRules(), None)
+        found = diagnose(seen._replace(late_poll=late_poll), 0.25, InAppRules(), None)
         assert (found is None) is late_poll
         assert found is None or found.findings[0].cause is Cause.UNKNOWN

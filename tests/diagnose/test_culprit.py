@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -310,7 +309,7 @@ def test_the_cpu_time_of_a_sample_is_that_since_the_one_before() -> None:
 def are_many(*callbacks: Callback) -> bool:
     """Whether it was no single one of these that blocked; each was seen for 0.125 s."""
     samples = [
-        replace(one, callback=callback)
+        one._replace(callback=callback)
         for one, callback in zip(
             spans(*[(0.125, [PRICE])] * len(callbacks)), callbacks, strict=True
         )

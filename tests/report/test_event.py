@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -132,7 +131,7 @@ def test_the_whole_event(shop: Callable[[str], list[RawFrame]], tmp_path: Path) 
     """Word for word what the contract promises."""
     seen = recording(
         [
-            replace(one, on_cpu=10.0)
+            one._replace(on_cpu=10.0)
             for one in spans(
                 (0.25, shop(SLEEPS)), (0.5, shop(SLEEPS)), (0.5, shop("json.dumps(cart)"))
             )
@@ -429,16 +428,16 @@ BURN = frame("render", "draw()", module="shop.export", filename="/srv/shop/expor
 def with_cause(cause: Cause) -> Diagnosis:
     """A stall of half a second that has this cause, whatever the measurements say of it."""
     seen = recording([sample(0.5, price())], duration=0.51, callbacks=61)
-    starved = replace(seen, measured=Measured(on_cpu=0.03, runnable=0.48))
-    diagnosis = replace(found(seen), recording=starved)
-    finding = replace(diagnosis.findings[0], cause=cause)
+    starved = seen._replace(measured=Measured(on_cpu=0.03, runnable=0.48))
+    diagnosis = found(seen)._replace(recording=starved)
+    finding = diagnosis.findings[0]._replace(cause=cause)
     if cause is Cause.GIL_CONTENTION:
         holder = OtherThread(815, WORKER, 0.5, samples=())
         (blamed,) = found(recording([sample(0.5, BURN)])).findings
-        finding = replace(blamed, cause=cause, holder=holder)
+        finding = blamed._replace(cause=cause, holder=holder)
     elif cause is not Cause.MANY_CALLBACKS:
-        finding = replace(finding, culprit=None)
-    return replace(diagnosis, findings=(finding,))
+        finding = finding._replace(culprit=None)
+    return diagnosis._replace(findings=(finding,))
 
 
 @pytest.mark.parametrize(
@@ -553,8 +552,8 @@ def test_what_no_code_is_to_blame_for_never_is_an_error(cause: Cause) -> None:
 def test_several_events_share_the_stall() -> None:
     """Its id, its duration, its time; each has its own culprit, task and share."""
     first, second = spans((0.4, [price()]), (0.6, [TAX]))
-    first = replace(first, callback=Callback(task="one", coroutine="shop.one"))
-    second = replace(second, callback=Callback(task="two", coroutine="shop.two"))
+    first = first._replace(callback=Callback(task="one", coroutine="shop.one"))
+    second = second._replace(callback=Callback(task="two", coroutine="shop.two"))
     events = events_of(recording([first, second]))
     assert len({event["timestamp"] for event in events}) == 1
     contexts = [event["contexts"]["loop_stall"] for event in events]
@@ -744,7 +743,7 @@ def test_tags_are_short_strings_on_one_line(name: str) -> None:
     """Relay drops a tag with a newline without a word."""
     seen = recording(
         [sample(0.5, frame(name, "work()", module=name))],
-        where=replace(MAIN_THREAD, loop_package=name),
+        where=MAIN_THREAD._replace(loop_package=name),
     )
     tags = event_of(seen)["tags"]
     assert set(tags) == {"loop_stall.cause", "loop_stall.culprit", "loop_stall.loop"}

@@ -45,7 +45,7 @@ def hang(name: str = "shop.price_all", **details: Any) -> Subject:
 
 def end_of(subject: Subject, seconds: float = 30.0) -> Subject:
     """The same stall when it has ended."""
-    return replace(subject, ongoing=False, ends_hang=True, seconds=seconds)
+    return subject._replace(ongoing=False, ends_hang=True, seconds=seconds)
 
 
 @dataclass
@@ -671,7 +671,7 @@ class Auditor:
         if happening.hangs_for is None:
             self.account(subject, happening.outcome)
             return
-        going_on = replace(subject, ongoing=True, seconds=1.0)
+        going_on = subject._replace(ongoing=True, seconds=1.0)
         first = self.account(going_on, happening.outcome)
         self.process.clock.advance(happening.hangs_for)
         end = end_of(going_on, seconds=float(happening.seconds))

@@ -7,7 +7,6 @@ import json
 import re
 import time
 from collections import Counter
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -329,7 +328,7 @@ def test_all_events_of_a_stall_share_a_chunk(tell: Any, captured: Captured) -> N
 def test_stalls_and_the_two_reports_of_a_hang_have_their_own(tell: Any, captured: Captured) -> None:
     """Each with what was known by then."""
     hang = standing(price(), duration=6.0, ongoing=True)
-    tell(hang, replace(hang, ongoing=False, ended_at=9.0), standing(tax()))
+    tell(hang, hang._replace(ongoing=False, ended_at=9.0), standing(tax()))
     assert len(chunks(captured)) == 3
     assert len(set(profiler_ids(captured))) == 3
     assert [chunk["profiler_id"] for chunk in chunks(captured)] == profiler_ids(captured)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,7 @@ MAX_EVENT = 1_000_000  # bytes that Sentry takes, uncompressed
 # A second of each cause, as it was measured for the design.
 WAITED = Measured(on_cpu=0.0, runnable=0.0, switches=2, gc=0.0, process=0.0)
 COMPUTED = Measured(on_cpu=0.95, runnable=0.02, switches=100, gc=0.0, process=0.95)
-COLLECTED = replace(COMPUTED, gc=0.8)
+COLLECTED = COMPUTED._replace(gc=0.8)
 STARVED = Measured(on_cpu=0.08, runnable=0.9, switches=34, gc=0.0, process=0.08)
 UNCLEAR = Measured(on_cpu=0.4, runnable=0.02, switches=100, gc=0.0, process=0.4)
 
@@ -124,7 +123,7 @@ def endless(name: str) -> Recording:
         spans(*((0.5, [loop_frame(), library(name), one]) for one in stacks), callback=callback),
         duration=5.0,
         where=where,
-        measured=replace(COMPUTED, on_cpu=5.0, process=5.0),
+        measured=COMPUTED._replace(on_cpu=5.0, process=5.0),
         waiting=Waiting(
             callbacks=10**6,
             timers=10**6,
@@ -174,8 +173,8 @@ def with_variables() -> Recording:
     # No more than ten of anything: older versions of the SDK would cut it by themselves.
     variables = {f"name_{place}": read.plain(value) for place, value in enumerate(values)}
     seen = standing(price())
-    samples = tuple(replace(one, variables=((0, variables),)) for one in seen.samples)
-    return replace(seen, samples=samples)
+    samples = tuple(one._replace(variables=((0, variables),)) for one in seen.samples)
+    return seen._replace(samples=samples)
 
 
 KINDS: dict[str, tuple[Callable[[], Recording], Cause, int]] = {
@@ -209,7 +208,7 @@ KINDS: dict[str, tuple[Callable[[], Recording], Cause, int]] = {
         3,
     ),
     "a hang": (
-        lambda: standing(price(), duration=5.0, ongoing=True, measured=replace(WAITED, switches=5)),
+        lambda: standing(price(), duration=5.0, ongoing=True, measured=WAITED._replace(switches=5)),
         Cause.BLOCKING_CALL,
         1,
     ),
@@ -350,8 +349,8 @@ def test_the_scopes_own_data_comes_along(client: Captured) -> None:
         scope.set_user({"id": "7"})
         seen = thirty_breadcrumbs()
         context = copy_context()
-        samples = tuple(replace(one, context=context) for one in seen.samples)
-    (event,) = sent(client, replace(seen, samples=samples))
+        samples = tuple(one._replace(context=context) for one in seen.samples)
+    (event,) = sent(client, seen._replace(samples=samples))
     assert len(event["breadcrumbs"]["values"]) == 130
     stored = normalized(event)
     assert (stored["user"]["id"], stored["contexts"]["cart"]["items"]) == ("7", 3)

@@ -6,7 +6,7 @@ import logging
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
@@ -57,7 +57,7 @@ def hang(name: str = "shop.price_all", **details: Any) -> Subject:
 
 def end_of(subject: Subject) -> Subject:
     """The same stall when it has ended."""
-    return replace(subject, ongoing=False, ends_hang=True, seconds=30.0)
+    return subject._replace(ongoing=False, ends_hang=True, seconds=30.0)
 
 
 class Process:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -106,7 +105,7 @@ ASKS = st.builds(
     largest=st.sampled_from([300.0, 3600.0]),
     most=st.sampled_from([1, 3, 8]),
     kept=st.sampled_from([0, 2]),
-).map(lambda one: replace(one, kept=min(one.kept, one.most - 1)))
+).map(lambda one: one._replace(kept=min(one.kept, one.most - 1)))
 COUNTS = st.lists(
     st.tuples(st.integers(1, 1000), st.floats(0, 100), st.floats(0, 1000)), max_size=3
 )
@@ -142,7 +141,7 @@ def test_the_script_and_the_rules_in_python_always_agree(both: Both, steps: list
         batch += which == "new"
         question = None
         if drawn is not None:
-            question = replace(drawn, token=f"t{len(asked)}")
+            question = drawn._replace(token=f"t{len(asked)}")
             asked.append(question)
         both.call(
             request(
@@ -164,4 +163,4 @@ def test_the_script_and_the_rules_in_python_always_agree(both: Both, steps: list
             both.call(request(question))
     for key in CULPRITS:
         all_that_is_left = ask(token="last", backs_off=False, uses_allowance=False)
-        both.call(request(replace(all_that_is_left, key=key, token=f"last {key}")))
+        both.call(request(all_that_is_left._replace(key=key, token=f"last {key}")))

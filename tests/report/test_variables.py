@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -32,7 +31,7 @@ def standing(
         for place, raw in enumerate(innermost_first)
         if raw[0].co_name in wanted
     )
-    seen = replace(sample(0.5, *outermost_first), variables=variables)
+    seen = sample(0.5, *outermost_first)._replace(variables=variables)
     return recording([seen], **{"measured": WAITED, **details})
 
 
@@ -69,8 +68,7 @@ def test_the_culprits_and_nobody_elses(init: Init, captured: Captured) -> None:
 def test_of_a_caller_that_is_to_blame_as_a_whole(init: Init, captured: Captured) -> None:
     """A handler that calls many small helpers."""
     looks = [
-        replace(
-            sample((number + 1) / 10, HANDLER, frame(f"helper_{number}")),
+        sample((number + 1) / 10, HANDLER, frame(f"helper_{number}"))._replace(
             variables=((0, {"small": "1"}), (1, {"cart": "'all'"})),
         )
         for number in range(10)
@@ -117,11 +115,11 @@ def test_none_where_the_loops_function_is_not_to_blame(
 def test_none_of_many_callbacks(init: Init, captured: Captured) -> None:
     """One of sixty says nothing of the rest."""
     looks = [
-        replace(one, callback=replace(one.callback, number=number))
+        one._replace(callback=one.callback._replace(number=number))
         for number in range(30)
         for one in standing(PRICE, of={"price_all": {"total": "2"}}).samples
     ]
-    looks = [replace(one, at=(place + 1) / 30) for place, one in enumerate(looks)]
+    looks = [one._replace(at=(place + 1) / 30) for place, one in enumerate(looks)]
     (event,) = sent(init, captured, recording(looks, measured=WAITED, callbacks=30))
     assert event["contexts"]["loop_stall"]["cause"] == "many_callbacks"
     assert variables(event) == {}

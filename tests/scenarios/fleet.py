@@ -8,7 +8,6 @@ import json
 import os
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,7 +29,7 @@ PERIOD = 0.25
 
 
 def stall_of(name: str) -> Recording:
-    return replace(evenly([frame(name)], duration=0.3), id=uuid4().hex)
+    return evenly([frame(name)], duration=0.3)._replace(id=uuid4().hex)
 
 
 class Member:
