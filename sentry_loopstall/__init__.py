@@ -1,20 +1,28 @@
 """Tells which line of your code blocked the asyncio event loop in production.
 
 sentry_sdk.init(dsn="...", integrations=[LoopStallIntegration()])
+
+Runs anywhere; what `stall` has is loaded once somebody asks for it, for its records take as long to
+make as all of the watcher (measured).
 """
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from .expected import expected_block, pause, resume
 from .integration import LoopStallIntegration
-from .stall import (
-    Cause,
-    Culprit,
-    EventLoopBlocked,
-    Evidence,
-    Frame,
-    Outcome,
-    Stall,
-    Waiters,
-)
+
+if TYPE_CHECKING:
+    from .stall import (
+        Cause,
+        Culprit,
+        EventLoopBlocked,
+        Evidence,
+        Frame,
+        Outcome,
+        Stall,
+        Waiters,
+    )
 
 __all__ = [
     "Cause",
@@ -30,3 +38,15 @@ __all__ = [
     "pause",
     "resume",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = globals()[name] = getattr(importlib.import_module(".stall", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

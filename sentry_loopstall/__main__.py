@@ -9,7 +9,7 @@ import pkgutil
 import runpy
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from importlib.machinery import SourceFileLoader, SourcelessFileLoader
 from types import CodeType, ModuleType, TracebackType
@@ -98,7 +98,7 @@ def _options(threshold: str) -> Options:
         options = Options.from_keywords({"threshold": seconds, "hang_after": None}, {})
     except (TypeError, ValueError) as error:
         raise UsageError(str(error)) from error
-    return replace(options, hang_after=HANG_AFTER if options.threshold < HANG_AFTER else None)
+    return options._replace(hang_after=HANG_AFTER if options.threshold < HANG_AFTER else None)
 
 
 def prepare(command: Command) -> Program:

@@ -8,13 +8,11 @@ from sentry_sdk.integrations import Integration
 from sentry_sdk.integrations.logging import ignore_logger
 
 from .detection import Detection
-from .diagnose.candidates import Candidates
 from .interpreter import why_not_here
 from .log import logger
 from .options import OptionKeywords, Options, enabled
-from .recording import RawFrame
-from .report.delivery import Delivery
-from .report.scope import IDENTIFIER, listening, span_of, timing_options, weakly_referred
+from .report.on_demand import OnDemand, load_blamable
+from .sdk import IDENTIFIER, span_of, timing_options, weakly_referred
 
 
 class LoopStallIntegration(Integration):
@@ -49,6 +47,8 @@ class LoopStallIntegration(Integration):
 
     def __init__(self, **options: Unpack[OptionKeywords]) -> None:
         self.options = Options.from_keywords(options)
+        if self.options.include_locals:
+            load_blamable()
         if _detection is not None:
             _detection.options_changed()
 
@@ -63,24 +63,17 @@ class LoopStallIntegration(Integration):
         if reason is not None:
             logger.warning("sentry_loopstall is off: %s", reason)
             return
-        delivery = Delivery()
+        report = OnDemand()
         _detection = Detection(
             timing_options,
-            delivery.tell,
-            tend=delivery.tend,
-            forget=delivery.after_fork,
+            report.tell,
+            tend=report.tend,
+            forget=report.after_fork,
             keep_alive=weakly_referred,
-            candidates=_candidates,
+            candidates=report.candidates,
             span_of=span_of,
         )
         _detection.install()
 
 
 _detection: Detection | None = None
-_known = Candidates()
-
-
-def _candidates(frames: tuple[RawFrame, ...]) -> tuple[int, ...]:
-    """Runs on the watcher thread: who may be to blame, by the client's in-app rules."""
-    present = listening()
-    return () if present is None else _known.places(frames, present.rules)

@@ -1,21 +1,22 @@
 """Runs on whichever thread constructs the integration: validated, frozen options."""
 
-from __future__ import annotations
+# Annotations are no text here: a named tuple would compile each of them, a third of what it costs.
 
 import importlib
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 from .log import logger
 from .server_url import ALLOWED as SERVER_URL
 from .server_url import ServerUrl
-from .stall import Stall
 
-StallsSampler = Callable[[Stall], float | bool]
-OnStall = Callable[[Stall], None]
+if TYPE_CHECKING:
+    from .stall import Stall
+
+    StallsSampler = Callable[[Stall], float | bool]
+    OnStall = Callable[[Stall], None]
 
 MAX_SHOWN = 100  # characters of a bad value in its message
 
@@ -27,7 +28,7 @@ class OptionKeywords(TypedDict, total=False):
     hang_after: float | None
     error_after: float
     sample_rate: float
-    stalls_sampler: StallsSampler | None
+    stalls_sampler: "StallsSampler | None"
     max_events_per_hour: int
     culprit_backoff: tuple[float, float]
     ignore: Sequence[str]
@@ -36,18 +37,17 @@ class OptionKeywords(TypedDict, total=False):
     include_locals: bool
     profile: bool
     shared_limits: str | None
-    on_stall: OnStall | None
+    on_stall: "OnStall | None"
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """What a user chose, checked. Times are seconds."""
 
     threshold: float = 0.25
     hang_after: float | None = 5.0
     error_after: float = 2.0
     sample_rate: float = 1.0
-    stalls_sampler: StallsSampler | None = None
+    stalls_sampler: "StallsSampler | None" = None
     max_events_per_hour: int = 20
     culprit_backoff: tuple[float, float] = (300.0, 3600.0)
     ignore: tuple[str, ...] = ()
@@ -56,22 +56,23 @@ class Options:
     include_locals: bool = False
     profile: bool = False
     shared_limits: ServerUrl | None = None
-    on_stall: OnStall | None = None
+    on_stall: "OnStall | None" = None
 
     @classmethod
     def from_keywords(
         cls, given: Mapping[str, Any], environment: Mapping[str, str] = os.environ
-    ) -> Options:
+    ) -> "Options":
         """Check what was given, fill in what the environment gives beside it.
 
         Raises:
             TypeError: an unknown option or a value of the wrong type.
             ValueError: a value out of range, or an impossible pair.
         """
-        known = [field.name for field in fields(cls)]
         for name in given:
-            if name not in known:
-                msg = f"LoopStallIntegration has no option {name!r}; it has: {', '.join(known)}"
+            if name not in cls._fields:
+                msg = (
+                    f"LoopStallIntegration has no option {name!r}; it has: {', '.join(cls._fields)}"
+                )
                 raise TypeError(msg)
         chosen = {name: _CHECKS[name](name, value) for name, value in given.items()}
         for name in _FROM_ENVIRONMENT:

@@ -32,6 +32,7 @@ OUTSIDE = {
         "report.scope",
         "report.transport",
         "report.variables",
+        "sdk",
     },
     "wrapt": {"watch.loop_hook"},
     "redis": {"report.redis_server"},

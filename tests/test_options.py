@@ -7,7 +7,6 @@ import math
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -467,7 +466,7 @@ def test_a_wrong_url_is_refused_without_showing_it(url: str, problem: str) -> No
 def test_what_was_chosen_is_shown_without_the_password(url: str) -> None:
     """In a repr, in a dump of the options, in an error about another one."""
     options = Options.from_keywords({"shared_limits": url}, {})
-    shown = f"{options} {options!r} {asdict(options)} {options.shared_limits}"
+    shown = f"{options} {options!r} {options._asdict()} {options.shared_limits}"
     assert "hunter" not in shown
     assert "app" not in shown.replace("in_app", "")
     assert url.rpartition("@")[2].partition("?")[0].removeprefix("redis://") in shown

@@ -233,7 +233,7 @@ def run(captured: Captured, receiver: EnvelopeReceiver, monkeypatch: pytest.Monk
     def init_here(**options: Any) -> None:
         (integration,) = options["integrations"]
         if integration.options.on_stall is None:
-            integration.options = replace(integration.options, on_stall=captured.on_stall)
+            integration.options = integration.options._replace(on_stall=captured.on_stall)
         if options.get("spotlight") is True:
             options["spotlight"] = f"{receiver.url}/api/1/envelope/"
         else:
@@ -432,7 +432,7 @@ def test_options_are_those_of_the_integration() -> None:
         (names(option)[0], ast.literal_eval(names(default)[0]))
         for option, default, _ in table("Option", "Default", "Meaning")
     ]
-    assert listed == [(field.name, field.default) for field in fields(Options)]
+    assert listed == list(Options._field_defaults.items())
 
 
 def test_environment_variables_are_those_that_are_read() -> None:
@@ -540,7 +540,7 @@ def test_the_fleet_shares_what_it_may_send(run: Run, captured: Captured) -> None
     options: Options = integration.options  # type: ignore[attr-defined]
     assert options.shared_limits == ServerUrl("redis://:password@host:6379/0")
     with RedisProcess() as redis:
-        integration.options = replace(options, shared_limits=ServerUrl(redis.url))  # type: ignore[attr-defined]
+        integration.options = options._replace(shared_limits=ServerUrl(redis.url))  # type: ignore[attr-defined]
         block_loop()
         captured.wait_for_events()
         names_of_keys = redis.run("KEYS", "*")

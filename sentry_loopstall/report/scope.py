@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import weakref
 from collections import Counter
-from collections.abc import Callable
 from contextvars import Context
 from datetime import datetime
 from functools import lru_cache
-from types import FunctionType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import sentry_sdk
 from sentry_sdk.utils import Dsn, disable_capture_event, format_timestamp, safe_repr
@@ -19,12 +15,9 @@ from sentry_sdk.utils import Dsn, disable_capture_event, format_timestamp, safe_
 from ..diagnose.in_app import InAppRules
 from ..options import Options
 from ..recording import Callback
+from ..sdk import can_send, options_of, run_in
 from ..stall import EventLoopBlocked, Outcome, Stall
 from .transport import needs_stand_in, stand_in_for
-
-IDENTIFIER = "loop_stall"
-
-T = TypeVar("T")
 
 
 class Listening(NamedTuple):
@@ -42,49 +35,21 @@ def listening() -> Listening | None:
     Asked each time: `setup_once` runs once per process, a second `init()` tells us nothing.
     """
     client = sentry_sdk.get_client()
-    options = _options_of(client)
+    options = options_of(client)
     if options is None:
         return None
-    can_send = _can_send(client)
-    if not can_send and options.on_stall is None:
+    audible = can_send(client)
+    if not audible and options.on_stall is None:
         return None
     chosen = client.options
     return Listening(
         options=options,
-        can_send=can_send,
+        can_send=audible,
         rules=InAppRules(
             include=tuple(chosen.get("in_app_include") or ()),
             exclude=tuple(chosen.get("in_app_exclude") or ()),
         ),
         include_source_context=bool(chosen.get("include_source_context", True)),
-    )
-
-
-def timing_options() -> Options | None:
-    """Only the options, for the watcher, which asks at every look (0.4 µs, measured).
-
-    In its empty context there is no client but the global scope's; `get_client` would catch two
-    exceptions to find that out, 1.6 µs.
-    """
-    client = sentry_sdk.get_global_scope().client
-    options = _options_of(client)
-    if options is None or (options.on_stall is None and not _can_send(client)):
-        return None
-    return options
-
-
-def _options_of(client: Any) -> Options | None:
-    # By name, not by class: where the package was imported twice, the SDK sets up the first one
-    # only, and hands it the integration of the second.
-    options: Options | None = getattr(client.get_integration(IDENTIFIER), "options", None)
-    return options
-
-
-def _can_send(client: Any) -> bool:
-    # A closed client still says that it is active; this is what tells (sentry-sdk 2.75).
-    return (
-        getattr(client, "transport", None) is not None
-        or getattr(client, "spotlight", None) is not None
     )
 
 
@@ -109,7 +74,7 @@ def _digest(dsn: str, environment: str, release: str) -> str:
 
 def transaction_of(context: Context | None) -> str | None:
     """The transaction that the scope in a context names."""
-    return None if context is None else _run_in(context, lambda: _transaction()[0])
+    return None if context is None else run_in(context, lambda: _transaction()[0])
 
 
 def _transaction() -> tuple[str | None, bool]:
@@ -119,31 +84,6 @@ def _transaction() -> tuple[str | None, bool]:
         if isinstance(name, str):
             return name, getattr(scope, "_transaction_info", {}).get("source") == "url"
     return None, False
-
-
-def weakly_referred(context: Context) -> list[object]:
-    """What the event processors of the scopes in a context refer to only weakly.
-
-    Runs on the watcher thread while the callback blocks. With aiohttp, Sanic and Tornado the SDK
-    asks a weak reference for the request, which is gone before the stall is told. 1.4 µs, 9 where
-    there is no scope.
-    """
-    return _run_in(context, _weakly_referred)
-
-
-def _weakly_referred() -> list[object]:
-    referred = []
-    for scope in (sentry_sdk.get_isolation_scope(), sentry_sdk.get_current_scope()):
-        for processor in getattr(scope, "_event_processors", ()):
-            if type(processor) is not FunctionType:
-                continue
-            for cell in processor.__closure__ or ():
-                with contextlib.suppress(ValueError):  # an empty cell
-                    reference = cell.cell_contents
-                    # A subclass of `ref` could run code of the application.
-                    if type(reference) is weakref.ref and (one := reference()) is not None:
-                        referred.append(one)
-    return referred
 
 
 def names_of(
@@ -156,23 +96,12 @@ def names_of(
     """
     names: Counter[str] = Counter()
     for callback, context in ready:
-        transaction, is_url = (None, False) if context is None else _run_in(context, _transaction)
+        transaction, is_url = (None, False) if context is None else run_in(context, _transaction)
         own = callback.coroutine or callback.task
         if own is None:
             continue
         names[transaction if transaction is not None and not is_url else own] += 1
     return tuple(names.most_common())
-
-
-def span_of(context: Context) -> Any:
-    """Runs on the watcher thread, which has the copied context for itself: its open span.
-
-    The scope that holds it is shared with the request, which closes the span right after the block.
-    """
-    try:
-        return context.run(sentry_sdk.get_current_span)
-    except Exception:  # noqa: BLE001 - the stall can be told without
-        return None
 
 
 def capture(
@@ -188,7 +117,7 @@ def capture(
         "exc_info": (EventLoopBlocked, EventLoopBlocked(message), None),
         "stall": stall,
     }
-    return _run_in(context, lambda: _capture(event, hint, span))
+    return run_in(context, lambda: _capture(event, hint, span))
 
 
 class _AsItIs(dict[str, Any]):
@@ -233,16 +162,11 @@ def _spare_the_serializer(event: dict[str, Any]) -> None:
     event["contexts"]["loop_stall"] = _AsItIs(event["contexts"]["loop_stall"])
 
 
-def _run_in(context: Context | None, function: Callable[[], T]) -> T:
-    # A copy, since entering the original raises, and setting variables in it would be seen.
-    return (context.copy() if context is not None else Context()).run(function)
-
-
 def _capture(event: dict[str, Any], hint: dict[str, Any], span: Any) -> Outcome:
     # The loop may have been blocked inside the SDK's own serialisation, which sets this.
     disable_capture_event.set(False)
     client = sentry_sdk.get_client()
-    if not _can_send(client):
+    if not can_send(client):
         return Outcome.NO_CLIENT
     if client.options.get("max_value_length") is None:
         _spare_the_serializer(event)

@@ -16,7 +16,6 @@ import time
 import weakref
 from collections.abc import Callable
 from contextvars import Context
-from dataclasses import dataclass
 from types import CodeType, FrameType
 
 from ..recording import RawFrame
@@ -28,11 +27,13 @@ from .stacks import RunOnce, sample_stack
 _POLLS = {"x86_64": ("232", "281", "441"), "aarch64": ("22", "441")}.get(platform.machine(), ())
 
 
-@dataclass(slots=True)
 class Ping:
     """Written by the event loop, read by the watcher: when the answer ran."""
 
-    answered_at: float | None = None
+    __slots__ = ("answered_at",)
+
+    def __init__(self) -> None:
+        self.answered_at: float | None = None
 
 
 class PingProbe:

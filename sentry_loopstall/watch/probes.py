@@ -14,7 +14,6 @@ import time
 import weakref
 from collections.abc import Callable
 from contextvars import Context
-from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any
 
@@ -28,16 +27,18 @@ from .stacks import (
 )
 
 
-@dataclass(slots=True)
 class Trap:
     """Written by the event loop, read by the watcher; each field is set once.
 
     A torn read is harmless: a field that is not seen yet is seen at the next look.
     """
 
-    ended_at: float | None = None
-    events: int | None = None
-    polling: bool = False
+    __slots__ = ("ended_at", "events", "polling")
+
+    def __init__(self, *, polling: bool = False) -> None:
+        self.ended_at: float | None = None
+        self.events: int | None = None
+        self.polling = polling
 
 
 class ExactProbe:

@@ -1,12 +1,11 @@
 """Runs on the watcher thread: one run of one event loop, from look to look."""
 
-from __future__ import annotations
+# Annotations are no text here: a named tuple would compile each of them, a third of what it costs.
 
 import sys
 import time
 from collections.abc import Callable
 from contextvars import Context
-from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -55,7 +54,6 @@ class Instruments(NamedTuple):
     throttle: ThrottleReader
 
 
-@dataclass(slots=True)
 class WatchedRun:
     """One run of one event loop; only the watcher thread changes it.
 
@@ -64,22 +62,30 @@ class WatchedRun:
     in a context.
     """
 
-    probe: ExactProbe | PingProbe
-    where: LoopThread
-    native_id: int | None
-    instruments: Instruments
-    hand_over: Callable[[Recording], None]
-    keep_alive: KeepAlive
-    first_run_at: float
-    span_of: Callable[[Context], Any] | None = None
-    skip: float | None = None
-    state: LoopState = field(default_factory=LoopState)
-    recorder: Recorder | None = None
-    look_at: float = 0.0
-    before: Reading = field(init=False)
-    full: Reading = field(init=False)
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        probe: ExactProbe | PingProbe,
+        where: LoopThread,
+        native_id: int | None,
+        instruments: Instruments,
+        hand_over: Callable[[Recording], None],
+        keep_alive: KeepAlive,
+        first_run_at: float,
+        span_of: Callable[[Context], Any] | None = None,
+    ) -> None:
+        self.probe = probe
+        self.where = where
+        self.native_id = native_id
+        self.instruments = instruments
+        self.hand_over = hand_over
+        self.keep_alive = keep_alive
+        self.first_run_at = first_run_at
+        self.span_of = span_of
+        self.skip: float | None = None
+        self.state = LoopState()
+        self.recorder: Recorder | None = None
+        self.look_at = 0.0
         self.before = self.full = self._fully(self._reading(polling=True))
 
     @property

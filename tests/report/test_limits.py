@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
@@ -402,7 +402,7 @@ def test_the_first_reason_is_the_one_that_counts(order: list[Obstacle], left: in
     subject: dict[str, Any] = {}
     asked: dict[str, Any] = {}
     for obstacle in obstacles:
-        process.options = replace(process.options, **obstacle.options)
+        process.options = process.options._replace(**obstacle.options)
         subject |= obstacle.subject
         asked |= obstacle.asked
     expected = obstacles[0].outcome if obstacles else SENT
@@ -434,7 +434,7 @@ def test_whatever_the_reason_a_stall_that_is_not_sent_is_counted(obstacle: Obsta
     process = Process()
     obstacle.before(process)
     held_back = 1 + (obstacle is BACKOFF)  # the one that it takes was dropped itself
-    process.options = replace(process.options, **obstacle.options)
+    process.options = process.options._replace(**obstacle.options)
     subject = stall(seconds=0.25, **obstacle.subject)
     assert process.tell(subject, **obstacle.asked) is obstacle.outcome
     process.options = Options()
@@ -501,7 +501,7 @@ def test_a_hang_is_exempt_from_the_silence_and_from_nothing_else(obstacle: Obsta
     """A hang that is held back stays so when it ends, for the same reason, and counts once."""
     process = Process()
     obstacle.before(process)
-    process.options = replace(process.options, **obstacle.options)
+    process.options = process.options._replace(**obstacle.options)
     going_on = hang(**obstacle.subject)
     assert process.tell(going_on, **obstacle.asked) is obstacle.outcome
     process.clock.advance(30)

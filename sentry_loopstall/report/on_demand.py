@@ -1,0 +1,91 @@
+"""Runs on the reporter thread: loads what tells of a stall once there is one.
+
+Most processes never have one, and this is half of what the package takes to load (measured). All of
+it is our own: what it needs of others is loaded at the start, so that it never waits for a module
+that the blocked application is at loading.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from ..recording import RawFrame, Recording
+
+if TYPE_CHECKING:
+    from .blamable import Blamable
+    from .delivery import Delivery
+
+PATIENCE = 1.0  # seconds that a fork waits for a module that is being loaded
+
+_loading = threading.RLock()
+
+
+def load_delivery() -> type[Delivery]:
+    """What tells of a stall."""
+    with _loading:
+        from .delivery import Delivery  # noqa: PLC0415 - the subject of this module
+
+    return Delivery
+
+
+def load_blamable() -> type[Blamable]:
+    """What says whose local variables go along; asked in a stall, so better loaded before."""
+    with _loading:
+        from .blamable import Blamable  # noqa: PLC0415 - as above
+
+    return Blamable
+
+
+class OnDemand:
+    """A `Delivery` that is not there before it is needed."""
+
+    def __init__(self) -> None:
+        self._delivery: Delivery | None = None
+        self._blamable: Blamable | None = None
+
+    def tell(self, recording: Recording) -> None:
+        """The whole story of one stall."""
+        if self._delivery is None:
+            self._delivery = load_delivery()()
+        self._delivery.tell(recording)
+
+    def tend(self, *, leaving: bool = False) -> bool:
+        """What there is to do between stalls; whether something is left for later."""
+        return self._delivery is not None and self._delivery.tend(leaving=leaving)
+
+    def candidates(self, frames: tuple[RawFrame, ...]) -> tuple[int, ...]:
+        """Runs on the watcher thread: who may be to blame, by the client's in-app rules."""
+        if self._blamable is None:
+            self._blamable = load_blamable()()
+        return self._blamable.places(frames)
+
+    def after_fork(self) -> None:
+        """Runs in a forked child: what was told and held back so far is the parent's."""
+        if self._delivery is not None:
+            self._delivery.after_fork()
+
+
+def _before_fork() -> None:
+    # A child that is born while a thread loads a module would wait for that thread for ever.
+    _loading.acquire(timeout=PATIENCE)
+
+
+def _after_fork_in_parent() -> None:
+    with contextlib.suppress(RuntimeError):  # the patience was at an end
+        _loading.release()
+
+
+def _after_fork_in_child() -> None:
+    global _loading  # noqa: PLW0603 - a thread that is not here may hold the other one
+    _loading = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # Windows does not fork
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )
