@@ -58,6 +58,8 @@ class Detection:
         )
         self.hook = LoopHook(self._started, self._ended)
         self._exit_registered = False
+        self._last_options: Options | None = None
+        self._last_timing: Timing | None = None
         self._enabled = enabled()
         if hasattr(os, "register_at_fork"):  # Windows does not fork
             # Held weakly: what is registered there can never be taken back.
@@ -82,6 +84,7 @@ class Detection:
         self.reporter.stop()
         atexit.unregister(self._at_exit)
         self._exit_registered = False
+        self._last_options = None
 
     def options_changed(self) -> None:
         """Somebody is about to listen: called while `init()` runs.
@@ -101,13 +104,16 @@ class Detection:
         options = self._audience()
         if options is None or is_paused() or not self._enabled:
             return None
-        self._register_exit()
-        return Timing(
-            options.threshold,
-            options.hang_after,
-            options.threads == "all",
-            self._candidates if options.include_locals else None,
-        )
+        if options is not self._last_options:
+            self._register_exit()
+            self._last_options = options
+            self._last_timing = Timing(
+                options.threshold,
+                options.hang_after,
+                options.threads == "all",
+                self._candidates if options.include_locals else None,
+            )
+        return self._last_timing
 
     def _started(self, loop: Any) -> object:
         try:
@@ -150,6 +156,7 @@ class Detection:
         # Registered again by the child's own first run: `multiprocessing` may clear what it got.
         atexit.unregister(self._at_exit)
         self._exit_registered = False
+        self._last_options = None
         self.watcher.after_fork()
         self.reporter.after_fork()
         expected.after_fork()

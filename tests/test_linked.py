@@ -58,7 +58,7 @@ def test_the_innermost_open_span_is_the_events(
             sentry_sdk.start_span(op="db.query") as span,
         ):
             ids.extend((span.trace_id, span.span_id))
-            nap(0.2)
+            nap(0.5)
             await asyncio.sleep(0.01)
 
     runner(main())

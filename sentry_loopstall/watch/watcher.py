@@ -25,6 +25,7 @@ from .ping_probe import PingProbe
 from .probes import ExactProbe, shows_its_poll
 from .recorder import KeepAlive
 from .stacks import frames_of_all_threads
+from .wake import Wake
 from .watched_run import Glance, Instruments, WatchedRun
 
 PARK_AFTER = 1.0  # seconds that every loop must have looked idle
@@ -74,7 +75,7 @@ class Watcher:
         self._stopping = False
         self._start_lock = threading.Lock()
         self._step_lock = threading.Lock()
-        self._wake = threading.Event()
+        self._wake = Wake()
         self._park_after = PARK_AFTER
         self._others = OtherThreads()
         self._looked_at_others = 0.0
@@ -202,12 +203,11 @@ class Watcher:
 
     def _run(self) -> None:
         on_at = self._now()
-        due, switches = self._now(), own_switches()
+        due, slept = self._now(), own_switches()
         while not self._stopping:
             late = max(0.0, self._now() - due)
-            slept = own_switches()
-            if slept is not None and switches is not None:
-                switches = slept - switches
+            before, slept = slept, own_switches()
+            switches = None if slept is None or before is None else slept - before
             try:
                 timing = self._timing()
                 if timing is None:
@@ -222,16 +222,14 @@ class Watcher:
                         # A program that forks is warned of threads: leave none behind.
                         if not self._wake.wait(LINGER) and self._ends():
                             return
-                    elif self._idle_for_long():
-                        self._park()
+                    elif self._idle_for_long() and self._park():
+                        wait = 0.0
                     # A new `init()` may want to hear of shorter stalls.
                     wait = min(wait, self._soon())
             except Exception:  # noqa: BLE001 - nothing of ours may disturb the application
                 wait = self._failed()
-            due, switches = self._now() + wait, own_switches()
-            if wait > 0:
-                self._wake.wait(wait)
-            self._wake.clear()
+            due = self._now() + wait
+            self._wake.wait(wait)
 
     def _soon(self) -> float:
         """When to ask for the options again, seconds; the sooner, the newer the last `init()`."""
@@ -302,16 +300,18 @@ class Watcher:
     # Parking
 
     def _idle_for_long(self) -> bool:
-        now = self._now()
-        return all(
-            run.probe.can_wake
-            and run.state.idle_since is not None
-            and now - run.state.idle_since >= self._park_after
-            for run in list(self._runs.values())
-        )
+        latest = self._now() - self._park_after
+        for run in list(self._runs.values()):
+            since = run.state.idle_since
+            if since is None or since > latest or not run.probe.can_wake:
+                return False
+        return True
 
-    def _park(self) -> None:
-        """Sleep without a wake-up until a loop leaves its poll or another one starts to run."""
+    def _park(self) -> bool:
+        """Sleep without a wake-up until a loop leaves its poll or another one starts to run.
+
+        False where that would be missed.
+        """
         runs = list(self._runs.values())
         self._wake.clear()
         for run in runs:
@@ -319,9 +319,9 @@ class Watcher:
         deadline = self._now() + SETTLE
         while not _all_sit(runs) and (left := deadline - self._now()) > 0:
             self._wake.wait(left)
-            self._wake.clear()
         parked_at = self._now()
-        if _all_sit(runs) and len(self._runs) == len(runs) and not self._stopping:
+        parks = _all_sit(runs) and len(self._runs) == len(runs) and not self._stopping
+        if parks:
             self._wake.wait()
             self._parked_at = parked_at
         for run in runs:
@@ -333,6 +333,7 @@ class Watcher:
             self._park_after = min(self._park_after * 2, LONGEST_PARK_AFTER)
         else:
             self._park_after = PARK_AFTER
+        return parks
 
 
 def _all_sit(runs: list[WatchedRun]) -> bool:
