@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-SCENARIO = Path(__file__).parent / "scenarios" / "causes.py"
+from .children import SCENARIOS, lines_of
+
 QUOTA = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
 
 # cause, culprit, what the title says
@@ -71,17 +70,7 @@ ON_UVLOOP = ["on_cpu_gil", "blocking_call_gil", "gil_callback", "gil_poll", "man
 
 def produce(scenario: str, *loop: str) -> list[dict[str, Any]]:
     """Run a scenario and return the stalls it told."""
-    ran = subprocess.run(
-        [sys.executable, str(SCENARIO), scenario, *loop],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stderr == ""
-    told = json.loads(ran.stdout.splitlines()[-1])
+    told = json.loads(lines_of(SCENARIOS / "causes.py", scenario, *loop)[-1])
     assert isinstance(told, list)
     return told
 

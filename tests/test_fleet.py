@@ -9,13 +9,13 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from example_app.receiver import EnvelopeReceiver
 
+from .children import SCENARIOS, environment
 from .conftest import poll
 from .redis_process import RedisProcess, needs_redis
 
@@ -23,8 +23,6 @@ pytestmark = [
     needs_redis,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="its processes are forked"),
 ]
-
-SCENARIOS = Path(__file__).parent / "scenarios"
 
 
 @pytest.fixture
@@ -42,12 +40,7 @@ def receiver() -> Iterator[EnvelopeReceiver]:
 def start(redis: RedisProcess, scenario: str, *arguments: str, dsn: str = "") -> Any:
     return subprocess.Popen(
         [sys.executable, str(SCENARIOS / f"{scenario}.py"), *arguments],
-        env={
-            **os.environ,
-            "RECEIVER_DSN": dsn,
-            "SENTRY_LOOPSTALL_SHARED_LIMITS": redis.url,
-            "PYTHONPATH": os.pathsep.join(sys.path),
-        },
+        env=environment(RECEIVER_DSN=dsn, SENTRY_LOOPSTALL_SHARED_LIMITS=redis.url),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

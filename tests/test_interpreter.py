@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from sentry_loopstall import integration, interpreter
 
 from .blocking import nap
+from .children import SCENARIOS, lines_of
 from .conftest import Captured, Init, our_threads
-
-SCENARIO = Path(__file__).parent / "scenarios" / "subinterpreter.py"
 
 
 def test_this_interpreter_can_be_watched() -> None:
@@ -55,17 +51,9 @@ def test_a_free_threaded_build_that_runs_with_the_gil_is_watched(
 
 
 def test_a_subinterpreter_is_refused() -> None:
-    ran = subprocess.run(
-        [sys.executable, SCENARIO],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    if ran.stdout == "none\n":
+    lines = lines_of(SCENARIOS / "subinterpreter.py")
+    if lines == ["none"]:
         pytest.skip("this Python has no module for sub-interpreters")
-    warning, threads = ran.stdout.splitlines()
+    warning, threads = lines
     assert warning.startswith("WARNING sentry_loopstall is off: a sub-interpreter")
     assert threads == "threads 1"

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-SCENARIO = Path(__file__).parent / "scenarios" / "lives.py"
+from .children import SCENARIOS, lines_of
+
 OURS = "__main__.block"
 
 
 def live(way: str) -> list[list[dict[str, Any]]]:
     """Run a scenario; the stalls that each of its processes printed, in their order."""
-    ran = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", SCENARIO, way],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stderr == ""
-    return [json.loads(line) for line in ran.stdout.splitlines()]
+    lines = lines_of("-W", "ignore::DeprecationWarning", SCENARIOS / "lives.py", way)
+    return [json.loads(line) for line in lines]
 
 
 def culprits(way: str) -> list[list[str | None]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import os
 import signal
 import socket
 import subprocess
@@ -11,7 +10,6 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,9 +17,8 @@ import sentry_sdk.transport
 
 from example_app.receiver import EnvelopeReceiver
 
+from .children import SCENARIOS, environment
 from .conftest import poll
-
-SCENARIOS = Path(__file__).parent / "scenarios"
 
 
 @pytest.fixture
@@ -35,11 +32,7 @@ def receiver() -> Iterator[EnvelopeReceiver]:
 def child(receiver: EnvelopeReceiver, scenario: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, str(SCENARIOS / f"{scenario}.py"), *arguments],
-        env={
-            **os.environ,
-            "RECEIVER_DSN": receiver.dsn,
-            "PYTHONPATH": os.pathsep.join(sys.path),
-        },
+        env=environment(RECEIVER_DSN=receiver.dsn),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

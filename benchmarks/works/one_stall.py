@@ -18,7 +18,8 @@ WORK = Work(
     title="one stall",
     what=(
         "CPU of the thread that reports, for a stack of 56 frames: held back by backoff; the "
-        "first event of a process; the ones after it. sentry_sdk: a message with such a stack."
+        "first event of a process, with what it loads; the ones after it. sentry_sdk: a message "
+        "with such a stack."
     ),
     schedule=Schedule.FRESH,
     subjects=(SENTRY, US),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Any
 
 import pytest
@@ -17,35 +16,9 @@ from sentry_loopstall.report.limits import HOUR, MAX_CULPRITS, Limits, Permit, S
 from sentry_loopstall.stall import Cause, Outcome
 
 from ..fakes import FakeClock
+from .subjects import end_of, hang, stall
 
 SENT, DROPPED, NO_CLIENT = Outcome.SENT, Outcome.DROPPED, Outcome.NO_CLIENT
-
-stall_ids = map(str, count())
-
-
-def stall(name: str = "shop.price_all", **details: Any) -> Subject:
-    """A stall of a second that begins long after the start."""
-    chosen: dict[str, Any] = {
-        "stall_id": next(stall_ids),
-        "key": ("loop_stall", name),
-        "name": name,
-        "cause": Cause.BLOCKING_CALL,
-        "seconds": 1.0,
-        "chance": 0.0,
-        "age": 1e6,
-        **details,
-    }
-    return Subject(**chosen)
-
-
-def hang(name: str = "shop.price_all", **details: Any) -> Subject:
-    """The report of a stall that goes on."""
-    return stall(name, ongoing=True, seconds=5.0, **details)
-
-
-def end_of(subject: Subject, seconds: float = 30.0) -> Subject:
-    """The same stall when it has ended."""
-    return subject._replace(ongoing=False, ends_hang=True, seconds=seconds)
 
 
 @dataclass

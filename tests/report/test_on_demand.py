@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-SCENARIO = Path(__file__).parent.parent / "scenarios" / "fork_while_loading.py"
+from ..children import SCENARIOS, lines_of
 
 LOADED = """
 import asyncio, sys
@@ -28,20 +25,8 @@ print(*sorted(set(sys.modules) - before))
 """
 
 
-def run(*command: str) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, *command],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    return done.stdout.splitlines()
-
-
 def test_a_healthy_process_loads_nothing_that_tells_of_stalls() -> None:
-    before, _ = run("-c", LOADED.replace("OPTIONS", ""))
+    before, _ = lines_of("-c", LOADED.replace("OPTIONS", ""))
     loaded = before.split()
     assert "sentry_loopstall.watch.recorder" in loaded
     for name in ("stall", "diagnose", "report.delivery", "report.event", "report.scope", "console"):
@@ -50,7 +35,7 @@ def test_a_healthy_process_loads_nothing_that_tells_of_stalls() -> None:
 
 def test_a_stall_loads_nothing_of_others() -> None:
     """The blocked callback may be at loading the same module: our thread would wait for it."""
-    _, then = run("-c", LOADED.replace("OPTIONS", ""))
+    _, then = lines_of("-c", LOADED.replace("OPTIONS", ""))
     loaded = then.split()
     assert "sentry_loopstall.report.delivery" in loaded
     assert [name for name in loaded if not name.startswith("sentry_loopstall")] == []
@@ -58,14 +43,15 @@ def test_a_stall_loads_nothing_of_others() -> None:
 
 def test_who_wants_variables_has_what_they_need_at_once() -> None:
     """They are read while the loop is blocked, when there is no time to load anything."""
-    before, _ = run("-c", LOADED.replace("OPTIONS", "include_locals=True"))
+    before, _ = lines_of("-c", LOADED.replace("OPTIONS", "include_locals=True"))
     assert {"sentry_loopstall.report.blamable", "sentry_loopstall.diagnose.candidates"} <= set(
         before.split()
     )
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_fork_waits_for_what_is_being_loaded() -> None:
     """The child would wait for ever for a thread that it does not have."""
-    assert sorted(run(str(SCENARIO))) == ["child: Delivery", "parent: True 0"]
+    quietly = ("-W", "ignore::DeprecationWarning")
+    told = lines_of(*quietly, SCENARIOS / "fork_while_loading.py")
+    assert sorted(told) == ["child: Delivery", "parent: True 0"]

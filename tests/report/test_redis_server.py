@@ -34,7 +34,8 @@ from sentry_loopstall.stall import Outcome
 from ..conftest import Captured, Init, poll
 from ..fakes import FakeClock
 from ..redis_process import RedisProcess, needs_redis
-from .test_shared_limits import ALLOWANCE, BACKOFF, SENT, hang, stall
+from .subjects import hang, stall
+from .test_shared_limits import ALLOWANCE, BACKOFF, SENT
 
 pytestmark = needs_redis
 

@@ -27,37 +27,11 @@ from sentry_loopstall.stall import Cause, Outcome
 
 from ..fake_server import FakeServer, State
 from ..fakes import FakeClock
+from .subjects import end_of, hang, stall
 
 SENT, DROPPED, NO_CLIENT = Outcome.SENT, Outcome.DROPPED, Outcome.NO_CLIENT
 BACKOFF, ALLOWANCE = Outcome.BACKOFF, Outcome.ALLOWANCE
 TROUBLES: list[Any] = ["down", "lost", "slow"]
-
-stall_ids = map(str, count())
-
-
-def stall(name: str = "shop.price_all", **details: Any) -> Subject:
-    """A stall of a second that begins long after the start."""
-    chosen: dict[str, Any] = {
-        "stall_id": next(stall_ids),
-        "key": ("loop_stall", name),
-        "name": name,
-        "cause": Cause.BLOCKING_CALL,
-        "seconds": 1.0,
-        "chance": 0.0,
-        "age": 1e6,
-        **details,
-    }
-    return Subject(**chosen)
-
-
-def hang(name: str = "shop.price_all", **details: Any) -> Subject:
-    """The report of a stall that goes on."""
-    return stall(name, ongoing=True, seconds=5.0, **details)
-
-
-def end_of(subject: Subject) -> Subject:
-    """The same stall when it has ended."""
-    return subject._replace(ongoing=False, ends_hang=True, seconds=30.0)
 
 
 class Process:

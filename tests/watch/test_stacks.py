@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-SCENARIO = Path(__file__).parent.parent / "scenarios" / "frames_while_collecting.py"
+from ..children import SCENARIOS, lines_of
 
-
-def run(*arguments: str, timeout: float) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, str(SCENARIO), *arguments],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=timeout,
-        check=True,
-    )
-    return done.stdout.splitlines()
+SCENARIO = SCENARIOS / "frames_while_collecting.py"
 
 
 def test_garbage_that_waits_to_be_collected_never_freezes_the_process() -> None:
     """python/cpython#106883; whether the collector is on or off, it stays so."""
-    assert set(run(timeout=60)) == {"6 True 6 False"}
+    assert set(lines_of(SCENARIO)) == {"6 True 6 False"}
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="collects between bytecodes only")
 def test_reading_them_plainly_would_freeze_it() -> None:
     """What the test above is about does happen where it runs, unless this CPython was mended."""
     try:
-        run("plainly", timeout=5)
+        lines_of(SCENARIO, "plainly", timeout=5)
     except subprocess.TimeoutExpired:
         return
     pytest.skip("this CPython 3.11 has it mended")
