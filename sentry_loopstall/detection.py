@@ -7,7 +7,6 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from contextvars import Context
 from types import CodeType
 from typing import Any
 
@@ -19,7 +18,7 @@ from .recording import RawFrame, Recording
 from .report.reporter import Reporter, Tend, nothing_to_do
 from .watch.detector import Timing
 from .watch.loop_hook import CALLS_INTO_THE_LOOP, LoopHook
-from .watch.recorder import KeepAlive
+from .watch.recorder import READ_NOTHING, ContextReader
 from .watch.stacks import running_loops
 from .watch.watched_run import WatchedRun
 from .watch.watcher import Watcher
@@ -32,10 +31,9 @@ class Detection:
 
     `audience` gives the options of whoever listens, None while nobody does; `tell` is called on
     the reporter thread with each stall, `tend` there between them, `forget` in a forked child,
-    which has seen none. The others are called on the watcher thread: `keep_alive` gives what must
-    be alive to tell the stall of a blocked callback's context, `span_of` the tracing span that is
-    open in it, and `candidates`, where local variables are to go along, the places in a stack of
-    the frames that may be to blame.
+    which has seen none. The others are asked on the watcher thread: `reader` for what a blocked
+    callback's context tells, and `candidates`, where local variables are to go along, for the
+    places in a stack of the frames that may be to blame.
     """
 
     def __init__(
@@ -45,17 +43,14 @@ class Detection:
         *,
         tend: Tend = nothing_to_do,
         forget: Callable[[], None] = lambda: None,
-        keep_alive: KeepAlive = lambda _: (),
+        reader: ContextReader = READ_NOTHING,
         candidates: Callable[[tuple[RawFrame, ...]], Sequence[int]] | None = None,
-        span_of: Callable[[Context], Any] | None = None,
     ) -> None:
         self._audience = audience
         self._forget = forget
         self._candidates = candidates
         self.reporter = Reporter(tell, tend)
-        self.watcher = Watcher(
-            self._timing, self.reporter.put, keep_alive=keep_alive, span_of=span_of
-        )
+        self.watcher = Watcher(self._timing, self.reporter.put, reader=reader)
         self.hook = LoopHook(self._started, self._ended)
         self._exit_registered = False
         self._last_options: Options | None = None

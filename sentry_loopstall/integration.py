@@ -13,6 +13,7 @@ from .log import logger
 from .options import OptionKeywords, Options, enabled
 from .report.on_demand import OnDemand, load_blamable
 from .sdk import IDENTIFIER, span_of, timing_options, weakly_referred
+from .watch.recorder import ContextReader
 
 
 class LoopStallIntegration(Integration):
@@ -69,9 +70,8 @@ class LoopStallIntegration(Integration):
             report.tell,
             tend=report.tend,
             forget=report.after_fork,
-            keep_alive=weakly_referred,
+            reader=ContextReader(weakly_referred, span_of),
             candidates=report.candidates,
-            span_of=span_of,
         )
         _detection.install()
 

@@ -40,8 +40,18 @@ from .stacks import RunOnce
 MAX_GAPS = 50
 MAX_OTHER_SAMPLES = 50  # stacks kept of each other thread
 
-KeepAlive = Callable[[Context], Iterable[object]]
-"""Gives what must live until the stall of that context was told."""
+
+class ContextReader(NamedTuple):
+    """What is wanted of a blocked callback's context while it blocks.
+
+    `kept_alive` gives what must live until its stall was told, `span` the tracing span open in it.
+    """
+
+    kept_alive: Callable[[Context], Iterable[object]] = lambda _: ()
+    span: Callable[[Context], Any] = lambda _: None
+
+
+READ_NOTHING = ContextReader()
 
 
 class Reading(NamedTuple):
@@ -68,16 +78,14 @@ class Recorder:
         where: LoopThread,
         before: tuple[Reading, ...],
         since_first_run: float,
-        keep_alive: KeepAlive,
-        span_of: Callable[[Context], Any] | None = None,
+        reader: ContextReader,
     ) -> None:
         self._id = uuid.uuid4().hex
         self._where = where
         self._readings = [*before]
         self._since_first_run = since_first_run
-        self._keep_alive = keep_alive
+        self._reader = reader
         self._kept_alive: dict[int, object] = {}
-        self._span_of = span_of
         self._samples: list[Sample] = []
         self._task: weakref.ref[asyncio.Task[Any]] | None = None
         self._gaps: list[Gap] = []
@@ -120,7 +128,7 @@ class Recorder:
             callback = Callback(number=number)
             context = None
         if context is not None:
-            self._kept_alive.update((id(one), one) for one in self._keep_alive(context))
+            self._kept_alive.update((id(one), one) for one in self._reader.kept_alive(context))
         if self._samples and self._samples[-1].frames == frames:
             frames = self._samples[-1].frames  # equal stacks are one object
         self._readings.append(reading)
@@ -140,7 +148,7 @@ class Recorder:
 
     def _span_in(self, context: Context | None) -> Any:
         # Scopes are shared, so this cannot wait either.
-        return None if context is None or self._span_of is None else self._span_of(context)
+        return None if context is None else self._reader.span(context)
 
     def variables_of_same(self, frames: tuple[RawFrame, ...], running: RunOnce | None) -> Variables:
         """Those of the sample before, if the same callback still stands on the same stack.

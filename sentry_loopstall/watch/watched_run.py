@@ -5,9 +5,8 @@
 import sys
 import time
 from collections.abc import Callable
-from contextvars import Context
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..expected import expected_on
 from ..recording import Gap, LoopThread, RawFrame, Recording, Variables
@@ -16,7 +15,7 @@ from .evidence import CollectorClock, ThrottleReader, scheduling_of, thread_cpu_
 from .others import Activity, all_stacks
 from .ping_probe import PingProbe
 from .probes import ExactProbe
-from .recorder import KeepAlive, Reading, Recorder
+from .recorder import ContextReader, Reading, Recorder
 from .stacks import RunOnce, sample_stack
 from .variables import variables_of
 from .waiters import look_at_waiters, overdue_since
@@ -58,8 +57,7 @@ class WatchedRun:
     """One run of one event loop; only the watcher thread changes it.
 
     `skip` is the stretch (its `end_time`) that called `init()`. `before` and `full` are the last
-    reading, and the last full one, of a healthy look. `span_of` gives the tracing span that is open
-    in a context.
+    reading, and the last full one, of a healthy look.
     """
 
     def __init__(
@@ -70,18 +68,16 @@ class WatchedRun:
         native_id: int | None,
         instruments: Instruments,
         hand_over: Callable[[Recording], None],
-        keep_alive: KeepAlive,
+        reader: ContextReader,
         first_run_at: float,
-        span_of: Callable[[Context], Any] | None = None,
     ) -> None:
         self.probe = probe
         self.where = where
         self.native_id = native_id
         self.instruments = instruments
         self.hand_over = hand_over
-        self.keep_alive = keep_alive
+        self.reader = reader
         self.first_run_at = first_run_at
-        self.span_of = span_of
         self.skip: float | None = None
         self.state = LoopState()
         self.recorder: Recorder | None = None
@@ -159,7 +155,7 @@ class WatchedRun:
         if recorder is None:
             since = self._since_first_run(decided.state.started_at)
             recorder = self.recorder = Recorder(
-                self.where, (self.full, self.before), since, self.keep_alive, self.span_of
+                self.where, (self.full, self.before), since, self.reader
             )
         if decided.thin:
             recorder.thin()
@@ -238,7 +234,7 @@ class WatchedRun:
         if ended_at - stretch.started_at < timing.threshold:
             return
         since_first_run = self._since_first_run(stretch.started_at)
-        recorder = Recorder(self.where, before, since_first_run, self.keep_alive, self.span_of)
+        recorder = Recorder(self.where, before, since_first_run, self.reader)
         recorder.add(frames, running, loop, reading, late=glance.late)
         recorder.add_others(others)
         recorder.look_at_queue(look_at_waiters(loop, reading.at, recorder.waiting), None)

@@ -23,7 +23,7 @@ from .evidence import CollectorClock, ThrottleReader, own_switches, thread_calle
 from .others import Activity, OtherThreads
 from .ping_probe import PingProbe
 from .probes import ExactProbe, shows_its_poll
-from .recorder import KeepAlive
+from .recorder import READ_NOTHING, ContextReader
 from .stacks import frames_of_all_threads
 from .wake import Wake
 from .watched_run import Glance, Instruments, WatchedRun
@@ -44,9 +44,7 @@ OTHERS_EVERY = 0.05  # seconds between looks at the other threads
 class Watcher:
     """Looks at the running loops and hands a `Recording` of each stall to `hand_over`.
 
-    `timing` gives the options of the moment, None while nobody can hear of a stall, `keep_alive`
-    what a sampled context needs to be alive when the stall is told, `span_of` the tracing span that
-    is open in it.
+    `timing` gives the options of the moment, None while nobody can hear of a stall.
     """
 
     def __init__(
@@ -54,14 +52,12 @@ class Watcher:
         timing: Callable[[], Timing | None],
         hand_over: Callable[[Recording], None],
         now: Callable[[], float] = time.monotonic,
-        keep_alive: KeepAlive = lambda _: (),
-        span_of: Callable[[Context], Any] | None = None,
+        reader: ContextReader = READ_NOTHING,
     ) -> None:
         self._timing = timing
         self._hand_over = hand_over
-        self._keep_alive = keep_alive
         self._now = now
-        self._span_of = span_of
+        self._reader = reader
         self._runs: dict[int, WatchedRun] = {}
         self._first_runs: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
         self._failures = 0
@@ -118,9 +114,8 @@ class Watcher:
             native_id=native_id,
             instruments=self._instruments,
             hand_over=self._hand_over,
-            keep_alive=self._keep_alive,
+            reader=self._reader,
             first_run_at=self._first_runs.setdefault(loop, self._now()),
-            span_of=self._span_of,
         )
         self._runs[id(run)] = run
         self.start()

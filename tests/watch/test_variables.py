@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from sentry_loopstall.diagnose.candidates import MAX_KNOWN, Candidates
 from sentry_loopstall.diagnose.in_app import InAppRules
-from sentry_loopstall.watch.recorder import Recorder
+from sentry_loopstall.watch.recorder import READ_NOTHING, Recorder
 from sentry_loopstall.watch.stacks import F_LOCALS_IS_A_SNAPSHOT, RunOnce, sample_stack
 from sentry_loopstall.watch.variables import (
     MAX_BITS,
@@ -600,7 +600,7 @@ def test_what_is_remembered_has_an_end() -> None:
 
 def test_the_variables_of_another_callback_are_never_taken_for_its_own() -> None:
     """It may stand on the same line, for another request."""
-    recorder = Recorder(MAIN_THREAD, (), 0.0, lambda _: ())
+    recorder = Recorder(MAIN_THREAD, (), 0.0, READ_NOTHING)
     from sentry_loopstall.watch.recorder import Reading
 
     first, second, unknown = (RunOnce(None, 0.0, None, number, 3) for number in (0, 1, None))
