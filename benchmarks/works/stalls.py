@@ -29,7 +29,7 @@ def start(subject: Subject, setting: Setting) -> Turn:
     loop = OwnLoop(subject, setting)
     port = loop.run(serve(application()))
     load = LoadProcess()
-    at_first = [0.0]
+    held: list[float] = []  # before the first stall, and after it
 
     async def answer(amount: int) -> dict[str, float]:
         load.begin(
@@ -50,9 +50,12 @@ def start(subject: Subject, setting: Setting) -> Turn:
 
     def turn(amount: int) -> dict[str, float]:
         measured = loop.run(answer(amount)) | load.seen()
+        now = resident()
         if not amount:
-            at_first[0] = resident()
-        return {**measured, "growth": resident() - at_first[0]}
+            held[:] = [now]
+        elif len(held) == 1:
+            held.append(now)
+        return {**measured, "once": held[-1] - held[0], "growth": now - held[-1]}
 
     return turn
 
@@ -61,13 +64,15 @@ WORK = Work(
     title="a stall of 120 ms each second, under load",
     what=(
         "p99 of the requests that did not block; CPU of all threads but the event loop's; from "
-        "the end of the stall until all who waited had their answer; memory after the last one."
+        "the end of the stall until all who waited had their answer; memory that the first stall "
+        "takes once, and what has come on top of it after the last one."
     ),
     schedule=Schedule.ROUNDS,
     subjects=tuple(name for name in EVERYBODY if name not in (SINGLE_THREAD, CLOSURE)),
     figures=(
         Figure("others", "%", Against.DIFFERENCE, digits=2, at_most=0.15, key=True),
         Figure("drain", "ms", Against.DIFFERENCE, digits=1, at_most=2.0, key=True),
+        Figure("once", "kB", Against.DIFFERENCE, digits=0, last=True, key=True),
         Figure("growth", "kB", Against.DIFFERENCE, digits=0, at_most=200.0, last=True, key=True),
         Figure("p99", "ms", Against.DIFFERENCE, digits=1),
     ),
