@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import threading
@@ -133,6 +134,15 @@ def _nothing_left_behind() -> Iterator[None]:
     forget_client()
     assert asyncio.BaseEventLoop.run_forever is run_forever
     assert not our_threads()
+
+
+@pytest.fixture
+def _collector_off() -> Iterator[None]:
+    """A full collection of all that a test run holds is a stall of its own."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def our_threads() -> list[str]:

@@ -338,6 +338,7 @@ def test_a_handle_dies_with_its_callback(init: Init, captured: Captured) -> None
     captured.wait_for_stalls()
 
 
+@pytest.mark.usefixtures("_collector_off")
 def test_fifty_identical_runs_have_one_fingerprint(init: Init, captured: Captured) -> None:
     init({"culprit_backoff": (0, 0), "max_events_per_hour": 100})
 
