@@ -61,6 +61,12 @@ class Captured:
             return list(self.stalls)
 
 
+def pytest_collection_finish() -> None:
+    """Keep what a test run always holds out of collections, which would be stalls of their own."""
+    gc.collect()
+    gc.freeze()
+
+
 class KeepingTransport(Transport):
     """Keeps the events it is given, as they would leave the process."""
 
