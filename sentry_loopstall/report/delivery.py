@@ -22,6 +22,7 @@ from . import scope, transport
 from .event import Suppressed, build_event, fingerprint, who_waited
 from .frames import Presentation
 from .held_back import HeldBack
+from .late_loading import forks_wait
 from .limits import Limits, Permit, Subject
 from .variables import add_variables
 
@@ -106,8 +107,9 @@ class Delivery:
         if self._shared is None or self._shared[:2] != (url, service):
             self.tend(leaving=True)
             # Not before: only few want them, or have the package that they import.
-            from .redis_server import RedisServer  # noqa: PLC0415
-            from .shared_limits import SharedLimits  # noqa: PLC0415
+            with forks_wait():
+                from .redis_server import RedisServer  # noqa: PLC0415
+                from .shared_limits import SharedLimits  # noqa: PLC0415
 
             shared = SharedLimits(self._limits, RedisServer(url, service))
             self._shared = url, service, shared
@@ -178,7 +180,8 @@ class _Story:
 
 
 def _new_flamegraph() -> Flamegraph:
-    from .flamegraph import Flamegraph  # noqa: PLC0415 - only few want one
+    with forks_wait():
+        from .flamegraph import Flamegraph  # noqa: PLC0415 - only few want one
 
     return Flamegraph()
 

@@ -7,25 +7,19 @@ that the blocked application is at loading.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import threading
 from typing import TYPE_CHECKING
 
 from ..recording import RawFrame, Recording
+from .late_loading import forks_wait
 
 if TYPE_CHECKING:
     from .blamable import Blamable
     from .delivery import Delivery
 
-PATIENCE = 1.0  # seconds that a fork waits for a module that is being loaded
-
-_loading = threading.RLock()
-
 
 def load_delivery() -> type[Delivery]:
     """What tells of a stall."""
-    with _loading:
+    with forks_wait():
         from .delivery import Delivery  # noqa: PLC0415 - the subject of this module
 
     return Delivery
@@ -33,7 +27,7 @@ def load_delivery() -> type[Delivery]:
 
 def load_blamable() -> type[Blamable]:
     """What says whose local variables go along; asked in a stall, so better loaded before."""
-    with _loading:
+    with forks_wait():
         from .blamable import Blamable  # noqa: PLC0415 - as above
 
     return Blamable
@@ -66,26 +60,3 @@ class OnDemand:
         """Runs in a forked child: what was told and held back so far is the parent's."""
         if self._delivery is not None:
             self._delivery.after_fork()
-
-
-def _before_fork() -> None:
-    # A child that is born while a thread loads a module would wait for that thread for ever.
-    _loading.acquire(timeout=PATIENCE)
-
-
-def _after_fork_in_parent() -> None:
-    with contextlib.suppress(RuntimeError):  # the patience was at an end
-        _loading.release()
-
-
-def _after_fork_in_child() -> None:
-    global _loading  # noqa: PLW0603 - a thread that is not here may hold the other one
-    _loading = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):  # Windows does not fork
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
-    )

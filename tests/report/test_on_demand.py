@@ -50,8 +50,9 @@ def test_who_wants_variables_has_what_they_need_at_once() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
-def test_a_fork_waits_for_what_is_being_loaded() -> None:
+@pytest.mark.parametrize("what", ["delivery", "flamegraph"])
+def test_a_fork_waits_for_what_is_being_loaded(what: str) -> None:
     """The child would wait for ever for a thread that it does not have."""
     quietly = ("-W", "ignore::DeprecationWarning")
-    told = lines_of(*quietly, SCENARIOS / "fork_while_loading.py")
-    assert sorted(told) == ["child: Delivery", "parent: True 0"]
+    told = lines_of(*quietly, SCENARIOS / "fork_while_loading.py", what)
+    assert sorted(told) == [f"child: {what.title()}", "parent: True 0"]
