@@ -55,7 +55,12 @@ def frames_of_all_threads() -> Frames:
 
 def _without_collector() -> Frames:
     while True:
-        if paused := list(takewhile(_UNLESS_OFF, map(call, _COLLECTOR_IS_PAUSED))):
+        try:
+            paused = list(takewhile(_UNLESS_OFF, map(call, _COLLECTOR_IS_PAUSED)))
+        except BaseException:  # an audit hook, for one: only what comes after `disable` can raise
+            gc.enable()
+            raise
+        if paused:
             return cast("Frames", paused[2])
         if off := list(takewhile(_UNLESS_ON, map(call, _COLLECTOR_IS_OFF))):
             return cast("Frames", off[1])

@@ -17,6 +17,28 @@ def test_garbage_that_waits_to_be_collected_never_freezes_the_process() -> None:
     assert set(lines_of(SCENARIO)) == {"6 True 6 False"}
 
 
+REFUSED = """
+import gc, sys
+from sentry_loopstall.watch.stacks import frames_of_all_threads
+
+def refuse(event, arguments):
+    if event == "sys._current_frames":
+        raise RuntimeError("refused")
+
+sys.addaudithook(refuse)
+for switch in (gc.enable, gc.disable):
+    switch()
+    try:
+        frames_of_all_threads()
+    except RuntimeError as error:
+        print(error, gc.isenabled())
+"""
+
+
+def test_an_audit_hook_that_refuses_leaves_the_collector_as_it_was() -> None:
+    assert lines_of("-c", REFUSED) == ["refused True", "refused False"]
+
+
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="collects between bytecodes only")
 def test_reading_them_plainly_would_freeze_it() -> None:
     """What the test above is about does happen where it runs, unless this CPython was mended."""
