@@ -53,8 +53,7 @@ class Detection:
         self.watcher = Watcher(self._timing, self.reporter.put, reader=reader)
         self.hook = LoopHook(self._started, self._ended)
         self._exit_registered = False
-        self._last_options: Options | None = None
-        self._last_timing: Timing | None = None
+        self._last: tuple[Options, Timing] | None = None
         self._enabled = enabled()
         if hasattr(os, "register_at_fork"):  # Windows does not fork
             # Held weakly: what is registered there can never be taken back.
@@ -79,7 +78,7 @@ class Detection:
         self.reporter.stop()
         atexit.unregister(self._at_exit)
         self._exit_registered = False
-        self._last_options = None
+        self._last = None
 
     def options_changed(self) -> None:
         """Somebody is about to listen: called while `init()` runs.
@@ -99,16 +98,19 @@ class Detection:
         options = self._audience()
         if options is None or is_paused() or not self._enabled:
             return None
-        if options is not self._last_options:
-            self._register_exit()
-            self._last_options = options
-            self._last_timing = Timing(
-                options.threshold,
-                options.hang_after,
-                options.threads == "all",
-                self._candidates if options.include_locals else None,
-            )
-        return self._last_timing
+        last = self._last
+        if last is not None and last[0] is options:
+            return last[1]
+        self._register_exit()
+        timing = Timing(
+            options.threshold,
+            options.hang_after,
+            options.threads == "all",
+            self._candidates if options.include_locals else None,
+        )
+        # Both at once: a loop's thread may ask meanwhile.
+        self._last = options, timing
+        return timing
 
     def _started(self, loop: Any) -> object:
         try:
@@ -151,7 +153,7 @@ class Detection:
         # Registered again by the child's own first run: `multiprocessing` may clear what it got.
         atexit.unregister(self._at_exit)
         self._exit_registered = False
-        self._last_options = None
+        self._last = None
         self.watcher.after_fork()
         self.reporter.after_fork()
         expected.after_fork()
