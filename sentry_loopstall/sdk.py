@@ -54,9 +54,8 @@ def can_send(client: Any) -> bool:
 def weakly_referred(context: Context) -> list[object]:
     """What the event processors of the scopes in a context refer to only weakly.
 
-    Asked while the callback blocks. With aiohttp, Sanic and Tornado the SDK
-    asks a weak reference for the request, which is gone before the stall is told. 1.4 µs, 9 where
-    there is no scope.
+    Asked while the callback blocks. With aiohttp, Sanic and Tornado the SDK asks a weak reference
+    for the request, which is gone before the stall is told. 1.4 µs, 9 where there is no scope.
     """
     return run_in(context, _weakly_referred)
 

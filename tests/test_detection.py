@@ -492,10 +492,9 @@ def test_a_healthy_busy_loop_runs_no_code_of_ours(init: Init, captured: Captured
     assert ours == []
 
 
-def test_an_idle_loop_is_not_even_looked_at(
-    init: Init, captured: Captured, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    init()
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When the watcher looked."""
     looked_at: list[float] = []
     look = Watcher._look_at_all
 
@@ -504,26 +503,25 @@ def test_an_idle_loop_is_not_even_looked_at(
         return look(watcher, *arguments)
 
     monkeypatch.setattr(Watcher, "_look_at_all", counted)
+    return looked_at
+
+
+def test_an_idle_loop_is_not_even_looked_at(
+    init: Init, captured: Captured, looks: list[float]
+) -> None:
+    init()
     started = time.monotonic()
     asyncio.run(asyncio.sleep(5))
-    while_parked = [at for at in looked_at if started + 2 < at < started + 4.9]
-    assert looked_at
+    while_parked = [at for at in looks if started + 2 < at < started + 4.9]
+    assert looks
     assert while_parked == []
 
 
 def test_an_idle_uvloop_is_looked_at_less_and_less(
-    init: Init, captured: Captured, monkeypatch: pytest.MonkeyPatch
+    init: Init, captured: Captured, looks: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody tries to park where nothing can wake the watcher: that would begin anew each time."""
     init({"threshold": 0.1})
-    looks: list[float] = []
-    look = Watcher._look_at_all
-
-    def counted(watcher: Watcher, *arguments: Any) -> float:
-        looks.append(time.monotonic())
-        return look(watcher, *arguments)
-
-    monkeypatch.setattr(Watcher, "_look_at_all", counted)
     monkeypatch.setattr("sentry_loopstall.watch.watched_run.RESTS", 1.5)
 
     async def main() -> list[float]:

@@ -35,10 +35,10 @@ class Trap:
 
     __slots__ = ("ended_at", "events", "polling")
 
-    def __init__(self, *, polling: bool = False) -> None:
+    def __init__(self) -> None:
         self.ended_at: float | None = None
         self.events: int | None = None
-        self.polling = polling
+        self.polling = False
 
 
 class ExactProbe:

@@ -121,7 +121,7 @@ class WatchedRun:
     def _rests(self, now: float) -> bool:
         """Whether a loop that cannot be trapped was idle for so long that half the looks do."""
         since = self.state.idle_since
-        return isinstance(self.probe, PingProbe) and since is not None and now - since >= RESTS
+        return not self.probe.can_wake and since is not None and now - since >= RESTS
 
     def _has_time(self, pulse: Pulse, reading: Reading, timing: Timing) -> bool:
         """Whether a full reading can be taken and the next look still come in time."""
