@@ -21,6 +21,8 @@ from sentry_sdk.transport import Transport
 import sentry_loopstall.log
 from sentry_loopstall import LoopStallIntegration, Stall, integration
 
+pytest_plugins = ["tests.standstill"]
+
 DSN = "http://public@127.0.0.1:9/1"
 
 Event = dict[str, Any]
