@@ -12,11 +12,12 @@ import gc
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from functools import partial
-from itertools import takewhile
+from itertools import accumulate, chain, repeat, takewhile
 from operator import call, is_not
 from types import CodeType, FrameType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from ..recording import RawFrame
 
@@ -29,41 +30,66 @@ HANDLE_RUN: CodeType = asyncio.events.Handle._run.__code__
 # what it refers to alive; from 3.13 on (PEP 667) it is a view.
 F_LOCALS_IS_A_SNAPSHOT = sys.version_info < (3, 13)
 
-# Up to 3.11 what makes frame objects may collect garbage, and `sys._current_frames` does so with a
-# lock of the interpreter: who needs that lock then waits for ever, such as a `threading.local` that
-# is garbage, and nobody gets the GIL any more (python/cpython#106883; 3.11.7 froze in our tests).
+# Up to 3.11 what makes frame objects, or a snapshot of local variables, may collect garbage halfway
+# through. `sys._current_frames` holds a lock of the interpreter meanwhile: who needs it waits for
+# ever, such as a `threading.local` that is garbage, and nobody gets the GIL any more
+# (python/cpython#106883; 3.11.7 froze in our tests). With `f_back` and `f_locals` it is worse:
+# Python code that runs in the collection lets the other thread go on, and what comes after reads a
+# stack that is gone (3.11.7 crashed in our tests).
 FRAMES_MAY_COLLECT = sys.version_info < (3, 12)
 
 KEPT_AT_EACH_END = 120  # frames; Relay keeps 250 in all and cuts the middle itself beyond that
 
 
+T = TypeVar("T")
+
 Frames = dict[int, FrameType]
 """Thread idents, each with the thread's innermost frame."""
 
-# Steps that C code takes without a bytecode in between, so that no other thread ever sees the
-# collector switched off by us: 0.13 µs more than the call alone (measured).
-_COLLECTOR_IS_PAUSED = (gc.isenabled, gc.disable, sys._current_frames, gc.enable)
-_COLLECTOR_IS_OFF = (gc.isenabled, sys._current_frames)
+# C code takes all steps without a bytecode in between, so that no other thread ever sees the
+# collector switched off by us: 0.13 µs more than the step alone (measured).
 _UNLESS_OFF = partial(is_not, False)  # noqa: FBT003 - a function of C takes no names
 _UNLESS_ON = partial(is_not, True)  # noqa: FBT003 - as above
+_IS_THERE = partial(is_not, None)
+_F_BACK = repeat("f_back")
 
 
 def frames_of_all_threads() -> Frames:
-    """The innermost frames; to be cleared after use, for that of the calling thread is in it."""
-    return _without_collector() if FRAMES_MAY_COLLECT else sys._current_frames()
+    """The innermost frames; to be cleared after use, for that of the calling thread is in it.
+
+    All the frames that called them can be walked, whatever their threads do meanwhile.
+    """
+    if not FRAMES_MAY_COLLECT:
+        return sys._current_frames()
+    frames = _without_collector(sys._current_frames)
+    # A frame object, once made, stays with its function and keeps those of its callers.
+    callers = map(accumulate, map(chain, zip(frames.values()), repeat(_F_BACK)), repeat(getattr))
+    stacks = map(takewhile, repeat(_IS_THERE), callers)
+    _without_collector(partial(deque, map(deque, stacks, repeat(0)), 0))
+    return frames
 
 
-def _without_collector() -> Frames:
+def locals_of(frame: FrameType) -> Any:
+    """What `frame.f_locals` gives, of a function that may return meanwhile."""
+    if not FRAMES_MAY_COLLECT:
+        return frame.f_locals
+    return _without_collector(partial(getattr, frame, "f_locals"))
+
+
+def _without_collector(step: Callable[[], T]) -> T:
+    """What a function of C gives that runs no Python code, with the collector paused."""
     while True:
         try:
-            paused = list(takewhile(_UNLESS_OFF, map(call, _COLLECTOR_IS_PAUSED)))
+            paused = list(
+                takewhile(_UNLESS_OFF, map(call, (gc.isenabled, gc.disable, step, gc.enable)))
+            )
         except BaseException:  # an audit hook, for one: only what comes after `disable` can raise
             gc.enable()
             raise
         if paused:
-            return cast("Frames", paused[2])
-        if off := list(takewhile(_UNLESS_ON, map(call, _COLLECTOR_IS_OFF))):
-            return cast("Frames", off[1])
+            return cast("T", paused[2])
+        if off := list(takewhile(_UNLESS_ON, map(call, (gc.isenabled, step)))):
+            return cast("T", off[1])
 
 
 class RunOnce(NamedTuple):
@@ -104,7 +130,7 @@ def read_run_once(frame: FrameType | None) -> RunOnce | None:
     frame = _next_run_once(frame)
     if frame is None:
         return None
-    names = frame.f_locals
+    names = locals_of(frame)
     found = RunOnce(
         loop=names.get("self"),
         end_time=names.get("end_time"),
@@ -167,7 +193,7 @@ def running_loops() -> list[tuple[int, Any]]:
             while frame is not None and not _belongs_to_a_run(frame.f_code):
                 frame = frame.f_back
             if frame is not None:
-                names = frame.f_locals
+                names = locals_of(frame)
                 found.append((thread_id, names.get("self")))
                 if F_LOCALS_IS_A_SNAPSHOT and frame.f_trace is None:
                     names.clear()

@@ -19,7 +19,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 from ..recording import RawFrame, Variables
-from .stacks import F_LOCALS_IS_A_SNAPSHOT, KEPT_AT_EACH_END
+from .stacks import F_LOCALS_IS_A_SNAPSHOT, KEPT_AT_EACH_END, locals_of
 
 MAX_VARIABLES = 20
 MAX_ITEMS = 10  # of a container
@@ -65,7 +65,7 @@ def _names_and_values(frame: FrameType) -> list[tuple[str, Any]]:
         return list(itertools.islice(frame.f_locals.items(), MAX_VARIABLES))
     if not _may_take_snapshot(frame, code):
         return []
-    snapshot = frame.f_locals
+    snapshot = locals_of(frame)
     pairs = list(itertools.islice(snapshot.items(), MAX_VARIABLES))
     # It stays on the frame and would keep alive what the function lets go of.
     if sys.getrefcount(snapshot) <= _HOLDERS:

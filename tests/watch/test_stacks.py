@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
-from ..children import SCENARIOS, lines_of
+from ..children import SCENARIOS, environment, lines_of
 
 SCENARIO = SCENARIOS / "frames_while_collecting.py"
+GOES = SCENARIOS / "stack_goes_while_collecting.py"
 
 
 def test_garbage_that_waits_to_be_collected_never_freezes_the_process() -> None:
@@ -47,3 +48,21 @@ def test_reading_them_plainly_would_freeze_it() -> None:
     except subprocess.TimeoutExpired:
         return
     pytest.skip("this CPython 3.11 has it mended")
+
+
+def test_a_stack_that_goes_while_garbage_is_collected_is_seen_whole() -> None:
+    assert lines_of(GOES) == ["201 of 201"]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="collects between bytecodes only")
+def test_walked_plainly_it_would_not_be() -> None:
+    """What the test above is about does happen: the walk ends too soon, or the process does."""
+    ran = subprocess.run(
+        [sys.executable, GOES, "plainly"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode < 0 or ran.stdout.split() != ["201", "of", "201"]
