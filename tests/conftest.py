@@ -63,8 +63,12 @@ class Captured:
             return list(self.stalls)
 
 
-def pytest_collection_finish() -> None:
-    """Keep what a test run always holds out of collections, which would be stalls of their own."""
+def pytest_runtest_setup() -> None:
+    """Keep what the run holds so far out of collections, which would be stalls of their own.
+
+    Or make the watcher miss a short one: what it allocates at a look may start a collection, and
+    the block is over when that is. Two of three runs lost the same deep stack this way.
+    """
     gc.collect()
     gc.freeze()
 

@@ -1,9 +1,9 @@
 """A plugin, and a process beside the tests: did the machine stand still while a test failed?
 
-A virtual machine's CPU can be taken away for a quarter of a second. What watches a loop from within
-sees nothing of a shorter stall then, and its test fails by no fault of its own. A process that only
-sleeps loses the same moment. It alone decides: a test that failed runs again if such a moment fell
-into it, which is printed; a test that failed while the machine went on has failed.
+A virtual machine's CPUs are taken away now and then: for 40 to 50 ms, once or twice an hour
+(measured). A duration is wrong by as much then, and its test fails by no fault of its own. A
+process that only sleeps loses the same moment. It alone decides: a test that failed runs again if
+such a moment fell into it, which is printed; one that failed while the machine went on has failed.
 """
 
 from __future__ import annotations
