@@ -180,6 +180,7 @@ def test_without_any_clock_of_a_thread_sleep_and_work_are_told_apart(
 
 
 def test_the_collectors_time_is_in_the_context(init: Init, captured: Captured) -> None:
+    to_be_looked_at = [[number] for number in range(100_000)]
     init()
 
     def collect() -> None:
@@ -190,6 +191,7 @@ def test_the_collectors_time_is_in_the_context(init: Init, captured: Captured) -
     assert stall.evidence.gc is not None
     assert stall.evidence.gc > 0
     assert context_of(captured)["gc_ms"] > 0
+    del to_be_looked_at
 
 
 def test_the_collectors_callback_is_gone_with_the_integration(
