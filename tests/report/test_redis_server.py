@@ -56,6 +56,22 @@ def own_redis() -> Iterator[RedisProcess]:
         yield running
 
 
+@pytest.fixture(autouse=True)
+def _no_connection_stays(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A process closes them when it ends; garbage would be a warning in some later test."""
+    connecting: list[RedisServer] = []
+    connected = RedisServer._connected
+
+    def remembered(server: RedisServer) -> Any:
+        connecting.append(server)
+        return connected(server)
+
+    monkeypatch.setattr(RedisServer, "_connected", remembered)
+    yield
+    for server in connecting:
+        server._disconnect()
+
+
 class Process:
     """One process of a service."""
 
