@@ -13,11 +13,12 @@ import inspect
 import itertools
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+from .clock import monotonic
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -76,7 +77,7 @@ class expected_block(contextlib.AbstractContextManager[None]):  # noqa: N801 - u
     def __enter__(self) -> None:
         frame_id = id(_user_frame(sys._getframe(1)))  # noqa: SLF001 - who enters
         token = next(_tokens)
-        _open[token] = Entered(threading.get_ident(), frame_id, self._reason, time.monotonic())
+        _open[token] = Entered(threading.get_ident(), frame_id, self._reason, monotonic())
         self._entered.setdefault(frame_id, []).append(token)
 
     def __exit__(
@@ -96,9 +97,7 @@ class expected_block(contextlib.AbstractContextManager[None]):  # noqa: N801 - u
             del self._entered[key]
         if entered is not None:
             _left.append(
-                ExpectedTime(
-                    entered.thread_id, entered.entered_at, time.monotonic(), entered.reason
-                )
+                ExpectedTime(entered.thread_id, entered.entered_at, monotonic(), entered.reason)
             )
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:

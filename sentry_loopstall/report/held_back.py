@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+from ..clock import monotonic
 from ..log import logger
 from ..stall import Outcome
 from .transport import record_lost
@@ -30,7 +30,7 @@ LOST_REASONS: Mapping[Outcome, str] = {
 class HeldBack:
     """Counts the events that were not sent; `now` gives monotonic seconds."""
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, now: Callable[[], float] = monotonic) -> None:
         self._now = now
         self._logged_at = -math.inf
         self._since_then: Counter[Outcome] = Counter()

@@ -5,13 +5,13 @@ Nothing is forgotten silently: what was held back of a culprit is told with its 
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from ..clock import monotonic
 from ..options import Options
 from ..stall import Cause, Outcome
 
@@ -85,7 +85,7 @@ class Hang:
 class Limits:
     """Backoff by culprit, an allowance for the process, over a sliding hour."""
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, now: Callable[[], float] = monotonic) -> None:
         self._now = now
         self._known: OrderedDict[Key, Known] = OrderedDict()
         self._sent_at: deque[float] = deque()

@@ -7,13 +7,13 @@ never makes the watcher blind.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
 from typing import Protocol, TypeVar
 
+from ..clock import monotonic
 from ..log import log_once
 from ..recording import Recording
 
@@ -74,11 +74,11 @@ class Reporter:
         By our thread where it runs: what has no timeout, such as looking up the name of a server,
         is left behind with it. Otherwise here, for by then no thread may be started.
         """
-        deadline = time.monotonic() + timeout
+        deadline = monotonic() + timeout
         with self._changed:
             self._leaving = True
             self._changed.notify_all()
-            while self._is_running() and (left := deadline - time.monotonic()) > 0:
+            while self._is_running() and (left := deadline - monotonic()) > 0:
                 self._changed.wait(left)
         while self._take_turn(deadline):
             if not self._queue:
@@ -88,7 +88,7 @@ class Reporter:
 
     def _take_turn(self, deadline: float) -> bool:
         with self._changed:
-            while (left := deadline - time.monotonic()) > 0:
+            while (left := deadline - monotonic()) > 0:
                 if not self._telling:
                     self._telling = True
                     return True

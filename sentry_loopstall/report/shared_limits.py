@@ -10,13 +10,13 @@ whichever process sends that.
 from __future__ import annotations
 
 import os
-import time
 import uuid
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol
 
+from ..clock import monotonic
 from ..log import logger
 from ..options import Options
 from ..stall import Outcome
@@ -112,9 +112,7 @@ class SharedPermit(Permit):
 class SharedLimits:
     """The same for a fleet as `Limits` is for a process."""
 
-    def __init__(
-        self, local: Limits, server: Server, now: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, local: Limits, server: Server, now: Callable[[], float] = monotonic) -> None:
         self._local = local
         self._server = server
         self._now = now

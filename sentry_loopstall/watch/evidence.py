@@ -10,9 +10,10 @@ import gc
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable
 from typing import NamedTuple
+
+from ..clock import clock_gettime, monotonic
 
 try:
     from resource import RUSAGE_THREAD, getrusage
@@ -41,7 +42,7 @@ def thread_cpu_time(native_id: int | None) -> float | None:
     if not ON_LINUX or native_id is None:
         return None
     try:
-        return time.clock_gettime((~native_id << 3) | _PER_THREAD_SCHED)
+        return clock_gettime((~native_id << 3) | _PER_THREAD_SCHED)
     except OSError:
         return None
 
@@ -89,7 +90,7 @@ class ThrottleReader:
     Where there is no limit the file is not read: 75 µs on a core that has slept (measured).
     """
 
-    def __init__(self, path: str | None = None, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, path: str | None = None, now: Callable[[], float] = monotonic) -> None:
         self._path = path or _cpu_stat_path()
         self._now = now
         self._limited = False
@@ -179,15 +180,15 @@ class CollectorClock:
         if not self._listens:
             return None
         started = self._started
-        running = time.monotonic() - started if started is not None else 0.0
+        running = monotonic() - started if started is not None else 0.0
         return self._seconds + running
 
     def _heard(self, phase: str, _: object) -> None:
         # CPython collects in one thread at a time, so one start is followed by its own stop.
         if phase == "start":
-            self._started = time.monotonic()
+            self._started = monotonic()
         elif self._started is not None:
-            self._seconds += time.monotonic() - self._started
+            self._seconds += monotonic() - self._started
             self._started = None
 
 

@@ -12,12 +12,12 @@ import asyncio
 import contextlib
 import platform
 import sys
-import time
 import weakref
 from collections.abc import Callable
 from contextvars import Context
 from types import CodeType, FrameType
 
+from ..clock import monotonic
 from ..recording import RawFrame
 from .detector import Pulse
 from .evidence import file_content
@@ -51,7 +51,7 @@ class PingProbe:
         thread_id: int,
         native_id: int | None,
         base: CodeType | None,
-        now: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = monotonic,
     ) -> None:
         self._loop = weakref.ref(loop)
         self.thread_id = thread_id

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 import weakref
 from collections.abc import Callable
 from contextvars import Context
 from types import CodeType, FrameType
 from typing import Any
 
+from ..clock import monotonic
 from .detector import IDLE, Pulse
 from .stacks import (
     RunOnce,
@@ -79,7 +79,7 @@ class ExactProbe:
             return Pulse(ended_at=ended_at), None
         running = read_run_once(frame)
         if running is not None and running.nested:
-            self._nested_until = time.monotonic()
+            self._nested_until = monotonic()
         if running is None or running.end_time is None or running.loop is not self._loop():
             return (IDLE if ended_at is None else Pulse(ended_at=ended_at)), running
         started_at = running.end_time - self._resolution if self._keeps_our_time else None
@@ -105,7 +105,7 @@ class ExactProbe:
         trap = self._end_trap = Trap()
 
         def before() -> None:
-            trap.ended_at = time.monotonic()
+            trap.ended_at = monotonic()
 
         self._set_trap(trap, before, lambda: None)
         if self.present_stretch() != self._seen:
@@ -137,7 +137,7 @@ class ExactProbe:
 
         def after() -> None:
             trap.polling = False
-            trap.ended_at = time.monotonic()
+            trap.ended_at = monotonic()
             wake()
 
         if not self._set_trap(trap, before, after):
@@ -162,7 +162,7 @@ class ExactProbe:
         """Runs on the loop's thread when its run ended: that ends the stretch, too."""
         trap = self._end_trap
         if trap is not None and trap.ended_at is None:
-            trap.ended_at = time.monotonic()
+            trap.ended_at = monotonic()
         self.finished = True
         self._clear_traps()
 

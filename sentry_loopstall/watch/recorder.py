@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
-import time
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context
 from typing import Any, NamedTuple
 
+from ..clock import epoch, monotonic
 from ..expected import expected_within
 from ..recording import (
     Callback,
@@ -224,7 +224,7 @@ class Recorder:
             where=self._where,
             started_at=stretch.started_at,
             ended_at=stretch.ended_at,
-            epoch_started_at=time.time() - (time.monotonic() - stretch.started_at),
+            epoch_started_at=epoch() - (monotonic() - stretch.started_at),
             ongoing=ongoing,
             samples=tuple(self._samples),
             late_poll=late_poll,

@@ -3,11 +3,11 @@
 # Annotations are no text here: a named tuple would compile each of them, a third of what it costs.
 
 import sys
-import time
 from collections.abc import Callable
 from types import FrameType
 from typing import NamedTuple
 
+from ..clock import process_cpu
 from ..expected import expected_on
 from ..recording import Gap, LoopThread, RawFrame, Recording, Variables
 from .detector import IDLE, LoopState, Pulse, Step, Stretch, Timing, step
@@ -262,7 +262,7 @@ class WatchedRun:
             on_cpu=thread_cpu_time(self.native_id),
             polling=polling,
             gc=self.instruments.collector.read(),
-            process=time.process_time(),
+            process=process_cpu(),
         )
 
     def _fully(self, reading: Reading) -> Reading:

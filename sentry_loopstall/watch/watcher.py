@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from contextvars import Context
 from types import CodeType
 from typing import Any
 
+from ..clock import monotonic
 from ..log import log_once
 from ..recording import Gap, LoopThread, Recording
 from .detector import LoopState, Timing
@@ -51,7 +51,7 @@ class Watcher:
         self,
         timing: Callable[[], Timing | None],
         hand_over: Callable[[Recording], None],
-        now: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = monotonic,
         reader: ContextReader = READ_NOTHING,
     ) -> None:
         self._timing = timing
