@@ -23,6 +23,7 @@ from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
 
 from sentry_loopstall import LoopStallIntegration
+from sentry_loopstall.quiet_threads import native_ids
 from sentry_loopstall.recording import Recording
 from sentry_loopstall.report.on_demand import OnDemand
 from sentry_loopstall.watch.detector import Timing
@@ -79,6 +80,7 @@ def record() -> Recording:
 
     async def main() -> None:
         run = watcher.attach(asyncio.get_running_loop(), threading.get_ident())
+        assert run is not None
         await asyncio.sleep(0.05)
         library(FRAMES - IN_APP - 1, lambda: down(IN_APP - 1))
         await asyncio.to_thread(arrived.wait, 5)
@@ -98,8 +100,7 @@ def spent(delivery: OnDemand, recording: Recording) -> float:
 
 def our_cpu() -> float:
     """CPU seconds of our threads so far; of one that has ended nothing is known."""
-    ours = (one for one in threading.enumerate() if one.name.startswith("sentry-loopstall"))
-    return sum(thread_cpu_time(one.native_id) or 0.0 for one in ours)
+    return sum(thread_cpu_time(native_id) or 0.0 for native_id in native_ids())
 
 
 async def held_back_end_to_end() -> float:

@@ -7,19 +7,20 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from types import CodeType
 from typing import Any
 
-from . import expected
+from . import expected, quiet_threads
+from .clock import monotonic
 from .expected import forget_listener, is_paused, tell_of_resume
+from .loan import take_back
 from .log import log_once
 from .options import Options, enabled
 from .recording import RawFrame, Recording
 from .report.reporter import Reporter, Tend, nothing_to_do
+from .watch.callback_reader import READ_NOTHING, ContextReader
 from .watch.detector import Timing
 from .watch.loop_hook import CALLS_INTO_THE_LOOP, LoopHook
-from .watch.recorder import READ_NOTHING, ContextReader
-from .watch.stacks import running_loops
+from .watch.running_loops import running_loops
 from .watch.watched_run import WatchedRun
 from .watch.watcher import Watcher
 
@@ -50,7 +51,13 @@ class Detection:
         self._forget = forget
         self._candidates = candidates
         self.reporter = Reporter(tell, tend)
-        self.watcher = Watcher(self._timing, self.reporter.put, reader=reader)
+        self.watcher = Watcher(
+            self._timing,
+            self.reporter.put,
+            prepare=self.reporter.prepare,
+            leave=self.reporter.leave,
+            reader=reader,
+        )
         self.hook = LoopHook(self._started, self._ended)
         self._exit_registered = False
         self._last: tuple[Options, Timing] | None = None
@@ -67,7 +74,7 @@ class Detection:
         watched = self.watcher.watched_loops()
         for thread_id, loop in running_loops():
             if loop is not None and loop not in watched:
-                self._attach(loop, thread_id)
+                self.watcher.attach(loop, thread_id)
         self.options_changed()
 
     def remove(self) -> None:
@@ -114,9 +121,10 @@ class Detection:
 
     def _started(self, loop: Any) -> object:
         try:
+            take_back()
             if loop.is_running() and loop in self.watcher.watched_loops():
                 return None  # inside of a callback of its own: the run under way is watched
-            return self._attach(loop, threading.get_ident(), CALLS_INTO_THE_LOOP)
+            return self.watcher.attach(loop, threading.get_ident(), CALLS_INTO_THE_LOOP)
         except Exception:  # noqa: BLE001 - never into the application
             log_once("attach", "sentry_loopstall cannot watch an event loop", exc_info=True)
             return None
@@ -125,11 +133,9 @@ class Detection:
         try:
             if isinstance(run, WatchedRun):
                 self.watcher.detach(run)
+            take_back()
         except Exception:  # noqa: BLE001 - never into the application
             log_once("detach", "sentry_loopstall cannot leave an event loop", exc_info=True)
-
-    def _attach(self, loop: Any, thread_id: int, base: CodeType | None = None) -> WatchedRun:
-        return self.watcher.attach(loop, thread_id, base)
 
     def _register_exit(self) -> None:
         # Only once somebody listens, so after `init()`: registered while it runs, as it may inside
@@ -139,9 +145,11 @@ class Detection:
             atexit.register(self._at_exit)
 
     def finish(self) -> None:
-        """Tell what has ended and was not told yet, on the calling thread, for 2 s at most."""
-        self.watcher.hand_over_ended(EXIT_TIMEOUT)
-        self.reporter.drain(EXIT_TIMEOUT)
+        """Have told what has ended and was not told yet, in 2 s at most."""
+        deadline = monotonic() + EXIT_TIMEOUT
+        self.watcher.hand_over_ended(deadline)
+        self.reporter.drain(deadline)
+        take_back()
 
     def _at_exit(self) -> None:
         try:
@@ -154,6 +162,7 @@ class Detection:
         atexit.unregister(self._at_exit)
         self._exit_registered = False
         self._last = None
+        quiet_threads.after_fork()
         self.watcher.after_fork()
         self.reporter.after_fork()
         expected.after_fork()

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -127,22 +128,11 @@ def _user_frame(frame: FrameType | None) -> FrameType | None:
     return frame
 
 
-def expected_on(frame: FrameType | None, thread_id: int) -> str | None:
+def expected_on(frame_ids: AbstractSet[int], thread_id: int) -> str | None:
     """Runs on the watcher thread: the reason if a frame of this stack is inside a block."""
-    if not _open:
-        return None
-    entered = {
-        block.frame_id: block.reason
-        for block in list(_open.values())
-        if block.thread_id == thread_id
-    }
-    if not entered:
-        return None
-    while frame is not None:
-        reason = entered.get(id(frame))
-        if reason is not None:
-            return reason
-        frame = frame.f_back
+    for block in list(_open.values()):
+        if block.thread_id == thread_id and block.frame_id in frame_ids:
+            return block.reason
     return None
 
 

@@ -12,8 +12,8 @@ from .interpreter import why_not_here
 from .log import logger
 from .options import OptionKeywords, Options, enabled
 from .report.on_demand import OnDemand, load_blamable
-from .sdk import IDENTIFIER, span_of, timing_options, weakly_referred
-from .watch.recorder import ContextReader
+from .sdk import IDENTIFIER, moment_in, timing_options, transaction_in, weakly_referred
+from .watch.callback_reader import ContextReader
 
 
 class LoopStallIntegration(Integration):
@@ -70,7 +70,7 @@ class LoopStallIntegration(Integration):
             report.tell,
             tend=report.tend,
             forget=report.after_fork,
-            reader=ContextReader(weakly_referred, span_of),
+            reader=ContextReader(moment_in, weakly_referred, transaction_in),
             candidates=report.candidates,
         )
         _detection.install()

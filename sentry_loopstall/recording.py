@@ -3,18 +3,17 @@
 These records are the whole contract between the two threads. The watcher builds a recording
 and never touches it again once it is handed over. Frames are raw `(code, f_lasti, module)`
 tuples: no live frame, so no local variable of the application is kept alive; with
-`include_locals` there is text in place of their values. The only live things are the copied
-`contextvars.Context`s, the spans that were open in them, and the requests that scopes in them refer
-to only weakly. They are dropped with the recording when it was reported.
+`include_locals` there is text in place of their values. The only live things are on loan: whoever
+is done with a recording gives them back.
 """
 
 # Annotations are no text here: a named tuple would compile each of them, a third of what it costs.
 
-from contextvars import Context
 from types import CodeType
 from typing import Any, NamedTuple
 
 from .expected import ExpectedTime
+from .loan import Borrowed, Loan
 
 RawFrame = tuple[CodeType, int, str]
 """Code object, offset of the last instruction (bytes), `__name__` of the module."""
@@ -52,19 +51,18 @@ class Sample(NamedTuple):
     `at` is monotonic seconds, `on_cpu` the loop thread's CPU clock (seconds, cumulative) or
     None, `late` how many seconds after it was due the watcher got to look. `expected` is the
     reason of the `expected_block` it lies in, `variables` with `include_locals` the local
-    variables of the frames that may be to blame, each with its place in `frames`. `span` is the
-    tracing span that was open in `context`: it may be over by the time this is told.
+    variables of the frames that may be to blame, each with its place in `frames`. `borrowed` is
+    what the report needs of the callback's context, as that was at the callback's first sample.
     """
 
     at: float
     frames: tuple[RawFrame, ...]
     callback: Callback
-    context: Context | None
+    borrowed: Borrowed | None
     on_cpu: float | None
     late: float
     expected: str | None = None
     variables: Variables = ()
-    span: Any = None
 
 
 class LoopThread(NamedTuple):
@@ -134,13 +132,14 @@ class Measured(NamedTuple):
 class Waiting(NamedTuple):
     """Who waited, as last seen; None where the loop hides it.
 
-    `ready` are the callbacks that could be looked at, each with a copy of its context.
+    `ready` are the callbacks that could be looked at, each with what its context is about, such as
+    a transaction's name.
     """
 
     callbacks: int | None = None
     timers: int | None = None
     io: int | None = None
-    ready: tuple[tuple[Callback, Context | None], ...] = ()
+    ready: tuple[tuple[Callback, str | None], ...] = ()
 
 
 class Recording(NamedTuple):
@@ -148,7 +147,7 @@ class Recording(NamedTuple):
 
     `expected` are the `expected_block`s entered and left within it. `late_poll`: the loop did not
     run callbacks, its poll came back late. `callbacks` is how many the stretch ran, `queued`
-    those that were still to run when it was first seen late. `kept_alive` is only held.
+    those that were still to run when it was first seen late. `loan` has all that was borrowed.
     """
 
     id: str
@@ -166,7 +165,12 @@ class Recording(NamedTuple):
     waiting: Waiting = Waiting()
     threads: tuple[ThreadStack, ...] = ()
     expected: tuple[ExpectedTime, ...] = ()
-    kept_alive: tuple[object, ...] = ()
+    loan: Loan | None = None
+
+    def give_back(self) -> None:
+        """Let the application have what was borrowed: nobody reads this any more."""
+        if self.loan is not None:
+            self.loan.give_back()
 
     @property
     def duration(self) -> float:

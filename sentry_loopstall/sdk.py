@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Callable
-from contextvars import Context
+from contextvars import Context, ContextVar
 from types import FunctionType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import sentry_sdk
+import sentry_sdk.scope
 
 from .options import Options
 
@@ -51,13 +52,77 @@ def can_send(client: Any) -> bool:
     )
 
 
+class Moment(NamedTuple):
+    """What the scopes in a context were at one moment; `trace` is the context of its trace."""
+
+    isolation: Any
+    current: Any
+    trace: dict[str, Any] | None
+
+
+def moment_in(context: Context) -> Moment | None:
+    """The scopes in a copied context as they are now, while its callback blocks.
+
+    Scopes are shared with the request, which goes on: the next message of a consumer sets another
+    user, a span is finished. None where there are none, or they cannot be read.
+    """
+    try:
+        return context.run(_moment)
+    except Exception:  # noqa: BLE001 - the stall can be told without
+        return None
+
+
+def _moment() -> Moment:
+    current = sentry_sdk.get_current_scope()
+    return Moment(sentry_sdk.get_isolation_scope().fork(), current.fork(), _trace_of(current))
+
+
+def _trace_of(scope: Any) -> dict[str, Any] | None:
+    try:
+        trace = scope.get_trace_context()
+    except Exception:  # noqa: BLE001 - not in all versions, and the event gets one without
+        return None
+    return dict(trace) if trace else None
+
+
+def transaction_in(context: Context) -> str | None:
+    """The transaction that the scope of a task in a context is about, unless that is a raw URL.
+
+    Without a copy, which would hold for a moment what the context holds.
+    """
+    for variable in _SCOPES:
+        name, is_url = transaction_of(context.get(variable))
+        if name is not None:
+            return None if is_url else name
+    return None
+
+
+def transaction_of(scope: Any) -> tuple[str | None, bool]:
+    """Its name in a scope, and whether that is a raw URL, so data of the user's."""
+    name = getattr(scope, "_transaction", None)
+    if not isinstance(name, str):
+        return None, False
+    return name, getattr(scope, "_transaction_info", {}).get("source") == "url"
+
+
+# The variables in which contexts have their scopes; private, and the same from 2.0 to 3.0.
+_SCOPES: list[ContextVar[Any]] = [
+    variable
+    for name in ("_current_scope", "_isolation_scope")
+    if isinstance(variable := getattr(sentry_sdk.scope, name, None), ContextVar)
+]
+
+
 def weakly_referred(context: Context) -> list[object]:
     """What the event processors of the scopes in a context refer to only weakly.
 
     Asked while the callback blocks. With aiohttp, Sanic and Tornado the SDK asks a weak reference
     for the request, which is gone before the stall is told. 1.4 µs, 9 where there is no scope.
     """
-    return run_in(context, _weakly_referred)
+    try:
+        return context.run(_weakly_referred)
+    except Exception:  # noqa: BLE001 - the stall can be told without
+        return []
 
 
 def _weakly_referred() -> list[object]:
@@ -73,17 +138,6 @@ def _weakly_referred() -> list[object]:
                     if type(reference) is weakref.ref and (one := reference()) is not None:
                         referred.append(one)
     return referred
-
-
-def span_of(context: Context) -> Any:
-    """The tracing span that is open in a copied context, which the watcher has for itself.
-
-    The scope that holds it is shared with the request, which closes the span right after the block.
-    """
-    try:
-        return context.run(sentry_sdk.get_current_span)
-    except Exception:  # noqa: BLE001 - the stall can be told without
-        return None
 
 
 def run_in(context: Context | None, function: Callable[[], T]) -> T:

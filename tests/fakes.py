@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dis
 from collections.abc import Iterator, Sequence
-from contextvars import Context
 from types import CodeType
 from typing import Any
 
+from sentry_loopstall.loan import Borrowed
 from sentry_loopstall.recording import Callback, LoopThread, RawFrame, Recording, Sample
 
 TASK = Callback(task="Task-7", coroutine="shop.web.checkout")
@@ -171,7 +171,7 @@ def sample(
     *outermost_first: RawFrame,
     callback: Callback = TASK,
     on_cpu: float | None = None,
-    context: Context | None = None,
+    borrowed: Borrowed | None = None,
     late: float = 0.0,
 ) -> Sample:
     """A look at a moment; the frames in the order of the calls."""
@@ -179,7 +179,7 @@ def sample(
         at=at,
         frames=tuple(reversed(outermost_first)),
         callback=callback,
-        context=context,
+        borrowed=borrowed,
         on_cpu=on_cpu,
         late=late,
     )

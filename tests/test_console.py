@@ -650,7 +650,7 @@ def recording(
                 at=100.0 + each * (place + 1),
                 frames=tuple(reversed(stack)),
                 callback=callback,
-                context=None,
+                borrowed=None,
                 on_cpu=0.0,
                 late=0.0,
             )

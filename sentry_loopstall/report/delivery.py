@@ -138,8 +138,7 @@ class Delivery:
         if flamegraph is not None:
             flamegraph.link(event)
         try:
-            sample = finding.shown.sample
-            return scope.capture(event, stall, sample.context, sample.span)
+            return scope.capture(event, stall, finding.shown.sample.borrowed)
         except Exception:  # noqa: BLE001 - the allowance must be given back
             log_once("capture", "sentry_loopstall failed to capture an event", exc_info=True)
             return Outcome.NO_CLIENT
@@ -175,7 +174,7 @@ class _Story:
     def stall(self, number: int) -> Stall:
         """The public record, from the view of one of the findings."""
         finding = self.diagnosis.findings[number]
-        transaction = scope.transaction_of(finding.shown.sample.context)
+        transaction = scope.transaction_name(finding.shown.sample.borrowed)
         return self.diagnosis.stall(finding, transaction, self._waiting)
 
 

@@ -1,7 +1,7 @@
 """The reporter thread: takes recordings from a bounded queue and tells each one's story.
 
 Everything that costs time or runs code of the user's happens here, so that a slow `before_send`
-never makes the watcher blind.
+never makes the watcher blind, and never keeps the process from exiting.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextvars import Context
 from functools import partial
 from typing import Protocol, TypeVar
 
 from ..clock import monotonic
 from ..log import log_once
+from ..quiet_threads import start_named
 from ..recording import Recording
 
-LINGER = 1.0  # seconds that the thread waits for another recording
+NAME = "sentry-loopstall-reporter"
+TEND_EVERY = 1.0  # seconds, while something is left to be tended
 QUEUE = 100  # recordings; a full queue loses the newest stall, never the application's time
 
 T = TypeVar("T")
@@ -36,7 +37,10 @@ def nothing_to_do(*, leaving: bool = False) -> bool:  # noqa: ARG001 - as `Tend`
 
 
 class Reporter:
-    """Calls `tell(recording)` for each recording, a hang's first, and never two things at once."""
+    """Calls `tell(recording)` for each recording, a hang's first, and never two things at once.
+
+    Its thread is there from the first late stretch on, and for as long as a loop runs.
+    """
 
     def __init__(self, tell: Callable[[Recording], None], tend: Tend = nothing_to_do) -> None:
         self._tell = tell
@@ -47,53 +51,60 @@ class Reporter:
         self._queue: deque[Recording] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._telling = False
+        self._stays = False
         self._stopping = False
         self._leaving = False
+        self._has_more = False
 
     def after_fork(self) -> None:
         """Runs in a forked child: what was queued is the parent's to send."""
         self._reset()
 
+    def prepare(self) -> None:
+        """Runs on the watcher thread: something may have to be told before long."""
+        if self._stays and self._is_running():
+            return
+        with self._changed:
+            self._stays = True
+            self._start()
+
+    def leave(self) -> None:
+        """Runs on the watcher thread: no loop runs any more."""
+        if self._stays:
+            with self._changed:
+                self._stays = False
+                self._changed.notify_all()
+
     def put(self, recording: Recording) -> None:
         """Runs on the watcher thread."""
+        lost = None
         with self._changed:
+            if len(self._queue) >= QUEUE:
+                # A hang tells more than the newest stall.
+                lost = self._queue.pop() if recording.ongoing else recording
             if recording.ongoing:
                 self._queue.appendleft(recording)
-            elif len(self._queue) < QUEUE:
+            elif lost is not recording:
                 self._queue.append(recording)
-            else:
-                log_once("queue", "sentry_loopstall: more stalls than can be reported")
-                return
             self._start()
             self._changed.notify_all()
+        if lost is not None:
+            log_once("queue", "sentry_loopstall: more stalls than can be reported")
+            lost.give_back()
 
-    def drain(self, timeout: float) -> None:
-        """Runs on the exiting thread: have told what is queued, in at most `timeout` seconds.
+    def drain(self, deadline: float) -> None:
+        """Runs on the exiting thread: wait until what is queued was told.
 
-        By our thread where it runs: what has no timeout, such as looking up the name of a server,
-        is left behind with it. Otherwise here, for by then no thread may be started.
+        Until `deadline` at the latest, monotonic seconds: whatever takes longer, such as code of
+        the user's that never returns, is left behind with our thread.
         """
-        deadline = monotonic() + timeout
         with self._changed:
             self._leaving = True
+            if self._queue or self._has_more:
+                self._start()
             self._changed.notify_all()
             while self._is_running() and (left := deadline - monotonic()) > 0:
                 self._changed.wait(left)
-        while self._take_turn(deadline):
-            if not self._queue:
-                self._safely(partial(self._tend, leaving=True))
-                return
-            self._safely(partial(self._tell, self._queue.popleft()))
-
-    def _take_turn(self, deadline: float) -> bool:
-        with self._changed:
-            while (left := deadline - monotonic()) > 0:
-                if not self._telling:
-                    self._telling = True
-                    return True
-                self._changed.wait(left)
-        return False
 
     def stop(self, timeout: float = 5.0) -> None:
         """End the thread after the recording it is at."""
@@ -111,49 +122,46 @@ class Reporter:
     def _start(self) -> None:
         if self._is_running():
             return
-        thread = threading.Thread(target=self._run, name="sentry-loopstall-reporter", daemon=True)
         try:
-            # In an empty context: the SDK would pin the scope of a request on it.
-            Context().run(thread.start)
-        except RuntimeError:  # the interpreter is shutting down; `drain` tells what is queued
-            return
-        self._thread = thread
+            self._thread = start_named(self._run, NAME)
+        except RuntimeError:  # the interpreter is shutting down, or gets no thread more
+            log_once("reporter", "sentry_loopstall gets no thread to report a stall from")
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._wait_for_work()
+                self._changed.wait_for(self._is_awaited, TEND_EVERY if self._has_more else None)
                 if self._stopping:
                     return
                 recording = self._queue.popleft() if self._queue else None
-                leaving = self._leaving
-                self._telling = True
             if recording is not None:
+                loan = recording.loan
                 self._safely(partial(self._tell, recording))
-                del recording  # its contexts belong to the application
+                # Whatever was borrowed is in the loan alone by now.
+                del recording
+                if loan is not None:
+                    loan.give_back()
+            if self._queue:
                 continue
-            is_more_to_come = self._safely(partial(self._tend, leaving=leaving))
+            self._has_more = bool(self._safely(partial(self._tend, leaving=self._leaving)))
             with self._changed:
-                if not self._queue and (leaving or not is_more_to_come):
-                    # A program that forks is warned of threads: leave none behind.
+                if self._may_end():
                     self._thread = None
                     self._changed.notify_all()
                     return
 
-    def _wait_for_work(self) -> None:
-        while (self._telling or not self._queue) and not self._stopping:
-            if self._leaving and not self._telling:
-                return
-            if not self._changed.wait(LINGER) and not self._queue and not self._telling:
-                return
+    def _is_awaited(self) -> bool:
+        return bool(self._queue) or self._stopping or self._may_end()
+
+    def _may_end(self) -> bool:
+        """Nothing is left behind: tests look for threads, and forks are warned of them."""
+        if self._queue:
+            return False
+        return self._leaving or not (self._stays or self._has_more)
 
     def _safely(self, do: Callable[[], T]) -> T | None:
         try:
             return do()
-        except Exception:  # noqa: BLE001 - nothing of ours may disturb the application
+        except BaseException:  # noqa: BLE001 - the user's code may raise anything, even SystemExit
             log_once("reporter", "sentry_loopstall failed to report a stall", exc_info=True)
             return None
-        finally:
-            with self._changed:
-                self._telling = False
-                self._changed.notify_all()

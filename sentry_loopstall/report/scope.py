@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from contextvars import Context
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import sentry_sdk
+from sentry_sdk.scope import use_isolation_scope, use_scope
 from sentry_sdk.utils import Dsn, disable_capture_event, format_timestamp, safe_repr
 
 from ..diagnose.in_app import InAppRules
+from ..loan import Borrowed
 from ..options import Options
 from ..recording import Callback
-from ..sdk import can_send, options_of, run_in
+from ..sdk import Moment, can_send, options_of, run_in, transaction_of
 from ..stall import EventLoopBlocked, Outcome, Stall
 from .transport import needs_stand_in, stand_in_for
 
@@ -72,42 +73,31 @@ def _digest(dsn: str, environment: str, release: str) -> str:
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:32]
 
 
-def transaction_of(context: Context | None) -> str | None:
-    """The transaction that the scope in a context names."""
-    return None if context is None else run_in(context, lambda: _transaction()[0])
+def transaction_name(borrowed: Borrowed | None) -> str | None:
+    """The transaction that a callback's scopes named while it blocked."""
+    moment = None if borrowed is None else borrowed.moment
+    if moment is None:
+        return None
+    name, _ = transaction_of(moment.current)
+    return name if name is not None else transaction_of(moment.isolation)[0]
 
 
-def _transaction() -> tuple[str | None, bool]:
-    """Its name in the present scope, and whether that is a raw URL."""
-    for scope in (sentry_sdk.get_current_scope(), sentry_sdk.get_isolation_scope()):
-        name = getattr(scope, "_transaction", None)
-        if isinstance(name, str):
-            return name, getattr(scope, "_transaction_info", {}).get("source") == "url"
-    return None, False
-
-
-def names_of(
-    ready: tuple[tuple[Callback, Context | None], ...],
-) -> tuple[tuple[str, int], ...]:
+def names_of(ready: tuple[tuple[Callback, str | None], ...]) -> tuple[tuple[str, int], ...]:
     """Who waited, by name and number, the most first.
 
-    A task by the transaction of its scope, unless that is a raw URL, which would be data of the
-    user's; else by its coroutine. A plain callback of the event loop's own has no name.
+    A task by the transaction of its scope, else by its coroutine. A plain callback of the event
+    loop's own has no name.
     """
     names: Counter[str] = Counter()
-    for callback, context in ready:
-        transaction, is_url = (None, False) if context is None else run_in(context, _transaction)
+    for callback, transaction in ready:
         own = callback.coroutine or callback.task
-        if own is None:
-            continue
-        names[transaction if transaction is not None and not is_url else own] += 1
+        if own is not None:
+            names[transaction or own] += 1
     return tuple(names.most_common())
 
 
-def capture(
-    event: dict[str, Any], stall: Stall, context: Context | None, span: Any = None
-) -> Outcome:
-    """Capture an event in a copy of the blocked callback's context, in the span that was open.
+def capture(event: dict[str, Any], stall: Stall, borrowed: Borrowed | None) -> Outcome:
+    """Capture an event in the blocked callback's context, and in its scopes as they were then.
 
     Without one in an empty context: it then has the global scope's data and no request's.
     """
@@ -117,7 +107,9 @@ def capture(
         "exc_info": (EventLoopBlocked, EventLoopBlocked(message), None),
         "stall": stall,
     }
-    return run_in(context, lambda: _capture(event, hint, span))
+    if borrowed is None:
+        return run_in(None, lambda: _capture(event, hint, None))
+    return run_in(borrowed.context, lambda: _capture(event, hint, borrowed.moment))
 
 
 class _AsItIs(dict[str, Any]):
@@ -162,7 +154,7 @@ def _spare_the_serializer(event: dict[str, Any]) -> None:
     event["contexts"]["loop_stall"] = _AsItIs(event["contexts"]["loop_stall"])
 
 
-def _capture(event: dict[str, Any], hint: dict[str, Any], span: Any) -> Outcome:
+def _capture(event: dict[str, Any], hint: dict[str, Any], moment: Moment | None) -> Outcome:
     # The loop may have been blocked inside the SDK's own serialisation, which sets this.
     disable_capture_event.set(False)
     client = sentry_sdk.get_client()
@@ -170,10 +162,12 @@ def _capture(event: dict[str, Any], hint: dict[str, Any], span: Any) -> Outcome:
         return Outcome.NO_CLIENT
     if client.options.get("max_value_length") is None:
         _spare_the_serializer(event)
-    # Forked: the request's `last_event_id()` stays what it was.
-    with sentry_sdk.isolation_scope() as scope:
-        current = sentry_sdk.get_current_scope()
-        current.span = span
+    if moment is not None and moment.trace is not None:
+        event["contexts"]["trace"] = moment.trace
+    # Forked once more: a hang is told twice, and the request's `last_event_id()` stays what it was.
+    isolation = sentry_sdk.get_isolation_scope() if moment is None else moment.isolation
+    current = (sentry_sdk.get_current_scope() if moment is None else moment.current).fork()
+    with use_isolation_scope(isolation.fork()) as scope, use_scope(current):
         if any(
             getattr(one, "_fingerprint", None) is not None
             for one in (scope, current, sentry_sdk.get_global_scope())

@@ -10,7 +10,10 @@ import asyncio
 import functools
 import gc
 import sys
+from collections.abc import Callable, Iterator
 from contextvars import Context
+from functools import partial
+from operator import is_not
 from types import (
     BuiltinFunctionType,
     CoroutineType,
@@ -26,14 +29,19 @@ from ..recording import Callback
 # `sentry_sdk.integrations.asyncio` names the tasks it wraps so.
 _SENTRY_SUFFIX = " (Sentry-wrapped)"
 
+_IS_THERE = partial(is_not, None)
+# `asyncio.current_task` is a function of Python's in 3.11, around this.
+_TASK_OF: Callable[[Any], Any] = (
+    asyncio.current_task if sys.version_info >= (3, 12) else asyncio.tasks._current_tasks.get  # type: ignore[attr-defined, unused-ignore]
+)
 
-def current_task(loop: Any) -> asyncio.Task[Any] | None:
-    """The task the loop is running; works from another thread on CPython 3.11 to 3.15."""
-    try:
-        task = asyncio.current_task(loop)
-    except RuntimeError:
-        return None
-    return task if is_task(task) else None
+
+def present_task(loop: Any) -> Iterator[Any]:
+    """The task the loop is running, if any; of C, lazily, and right from another thread, too.
+
+    On CPython 3.11 to 3.15 (tested).
+    """
+    return filter(_IS_THERE, map(_TASK_OF, (loop,)))
 
 
 def is_task(thing: Any) -> TypeGuard[asyncio.Task[Any]]:
@@ -117,18 +125,23 @@ def _module(function: Any) -> str | None:
     return module if type(module) is str else None
 
 
-def copy_task_context(task: asyncio.Task[Any]) -> Context | None:
-    """A copy of the context a task runs in; entering the original would raise."""
+def context_of_task(task: asyncio.Task[Any]) -> Context | None:
+    """The context a task runs in; entering it would raise."""
     if sys.version_info >= (3, 12):
-        return asyncio.Task.get_context(task).copy()
+        return asyncio.Task.get_context(task)
     # 3.11 has no accessor; the task's own context is the first one it refers to.
     for referent in gc.get_referents(task):
         if type(referent) is Context:
-            return referent.copy()
+            return referent
     return None
 
 
-def copy_handle_context(handle: Any) -> Context | None:
-    """A copy of the context of a plain callback on an asyncio loop."""
+def context_of_handle(handle: Any) -> Context | None:
+    """The context of a plain callback on an asyncio loop."""
     context = getattr(handle, "_context", None)
-    return context.copy() if type(context) is Context else None
+    return context if type(context) is Context else None
+
+
+def copy_of(context: Context | None) -> Context | None:
+    """A copy, which can be entered, and stays what the context is now."""
+    return None if context is None else context.copy()

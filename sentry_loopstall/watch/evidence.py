@@ -42,9 +42,10 @@ def thread_cpu_time(native_id: int | None) -> float | None:
     if not ON_LINUX or native_id is None:
         return None
     try:
-        return clock_gettime((~native_id << 3) | _PER_THREAD_SCHED)
+        seconds: float = clock_gettime((~native_id << 3) | _PER_THREAD_SCHED)
     except OSError:
         return None
+    return seconds
 
 
 class Scheduling(NamedTuple):

@@ -3,76 +3,173 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
+from functools import partial
+from itertools import chain, islice
+from operator import attrgetter
 from types import CodeType, FrameType
 from typing import NamedTuple
 
-from ..recording import ThreadStack
+from ..clock import monotonic, process_cpu
+from ..recording import RawFrame, ThreadStack
 from .evidence import thread_cpu_time, threads_by_id
-from .stacks import sample_stack
+from .frames import MAX_THREADS, ByIdent, frames_of_all_threads, see
+from .one_step import in_one_step
+from .stacks import above
 
 ACTIVE = 0.001  # CPU seconds from which on a thread was active since the look before
+MAX_STACKS = 10  # of active threads that are read at a look
+MAX_ALL_STACKS = 50  # as many threads as an event has room for
+EVERY = 0.05  # seconds between looks, and between readings of the clocks beside a healthy loop
+SHARE = 0.05  # of the time that looks take at most
+CLOCKS_SHARE = 0.01  # of the time that those readings take at most
+
+_CODE = attrgetter("f_code")
+_LAST_INSTRUCTION = attrgetter("f_lasti")
+
+Place = tuple[CodeType, int]
+"""Where a thread is: code object, offset of the last instruction."""
 
 
 class Activity(NamedTuple):
     """A thread that did something since the look before: its CPU seconds, None if unknown.
 
-    `seconds` is what its stack stands for: the CPU time, or where that is unknown the time
-    since the look before.
+    `seconds` is what its stack stands for: the CPU time, or where that is unknown the time since
+    the look before. `frames` are innermost first.
     """
 
     thread_id: int
     name: str
     on_cpu: float | None
     seconds: float
+    frames: tuple[RawFrame, ...] = ()
 
 
 class OtherThreads:
-    """Remembers each thread's CPU clock and innermost frame from look to look.
-
-    1.5 µs a thread (measured). Whose stack it is worth to read, the one who samples decides.
-    """
+    """Remembers each thread's CPU clock, and while a loop is late where it was at the last look."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[float | None, CodeType, int]] = {}
-        self._looked_at = 0.0
+        self._clocks: dict[int, float] = {}
+        self._read_clocks_at = 0.0
+        self._used_by_others = -ACTIVE
+        self._places: dict[int, Place] = {}
+        self._looked_at = self._look_at = 0.0
 
-    def look(
-        self, frames: dict[int, FrameType], now: float, skip: int | None = None
-    ) -> list[Activity]:
+    def read_clocks(self, now: float, used_by_loops: float) -> None:
+        """Beside a healthy loop: what each thread has used so far. No frame is read.
+
+        1.5 µs a thread (measured), but only if others than the loops' threads have used a CPU since
+        the last time. `used_by_loops` is what those have, seconds.
+        """
+        used = process_cpu() - used_by_loops
+        if now < self._read_clocks_at or used - self._used_by_others < ACTIVE:
+            return
+        self._used_by_others = used
+        clocks = ((ident, thread_cpu_time(one.native_id)) for ident, one in threads_by_id().items())
+        self._clocks = {ident: on_cpu for ident, on_cpu in clocks if on_cpu is not None}
+        self._places = {}
+        took = monotonic() - now
+        self._looked_at, self._read_clocks_at = now, now + max(EVERY, took / CLOCKS_SHARE)
+
+    def is_time(self, now: float) -> bool:
+        """Whether a look beside a late loop is worth what it costs."""
+        return now >= self._look_at
+
+    def look(self, now: float, skip: int | None = None) -> list[Activity]:
         """Which threads were active since the look before, by their CPU or by their frames.
 
         `skip` is the thread of the only event loop, to which it is none of the others.
         """
         since, self._looked_at = now - self._looked_at, now
+        active = self._active(since, skip)
+        self._look_at = now + max(EVERY, (monotonic() - now) / SHARE)
+        active.sort(key=lambda one: -one.seconds)
+        return [one._replace(frames=_stack(one.thread_id)) for one in active[:MAX_STACKS]]
+
+    def _active(self, since: float, skip: int | None) -> list[Activity]:
         threads = threads_by_id()
-        before, self._known = self._known, {}
+        places, before = places_of_all_threads(), self._places
         active = []
-        for thread_id, frame in frames.items():
+        for thread_id, place in places.items():
             thread = threads.get(thread_id)
             if thread_id == skip or thread is None or _is_ours(thread.name):
                 continue
             on_cpu = thread_cpu_time(thread.native_id)
-            seen = self._known[thread_id] = (on_cpu, frame.f_code, frame.f_lasti)
+            spent = None if on_cpu is None else on_cpu - self._clocks.get(thread_id, 0.0)
+            if on_cpu is not None:
+                self._clocks[thread_id] = on_cpu
             last = before.get(thread_id)
-            spent = on_cpu
-            if on_cpu is not None and last is not None:
-                spent = on_cpu - (last[0] or 0.0)
             # By identity: to compare code objects is to compare all they contain.
-            moved = last is None or last[1] is not seen[1] or last[2] != seen[2]
+            moved = last is None or last[0] is not place[0] or last[1] != place[1]
             if moved or (spent is not None and spent >= ACTIVE):
                 active.append(Activity(thread_id, thread.name, spent, spent or since))
+        self._places = places
         return active
 
 
-def all_stacks(frames: dict[int, FrameType]) -> tuple[ThreadStack, ...]:
-    """The stack of every Python thread but our own."""
+class OthersOnce:
+    """What other threads did, read once at a waking of the watcher, and only if it is asked for.
+
+    `skip` is the thread of the only event loop, to which it is none of the others.
+    """
+
+    def __init__(self, threads: OtherThreads, skip: int | None) -> None:
+        self._threads = threads
+        self._skip = skip
+        self._seen: list[Activity] | None = None
+
+    def look(self, *, at_any_time: bool = True) -> None:
+        """Read it now; else, it may be too soon after the last time for what it costs."""
+        now = monotonic()
+        if at_any_time or self._threads.is_time(now):
+            self._seen = self._threads.look(now, self._skip)
+        else:
+            self._seen = []
+
+    def __call__(self, thread_id: int) -> list[Activity]:
+        """That of the threads other than one."""
+        if self._seen is None:
+            self.look()
+        return [one for one in self._seen or () if one.thread_id != thread_id]
+
+
+def places_of_all_threads() -> dict[int, Place]:
+    """Where each Python thread is; nothing beside a second interpreter. 37 µs for a thousand."""
+    found: dict[int, FrameType] = {}
+    # Iterated over only when its turn comes: a dictionary may not grow meanwhile.
+    keys, frames = (found,), (found.values(),)
+    idents: list[int] = []
+    codes: list[CodeType] = []
+    instructions: list[int] = []
+    try:
+        in_one_step(
+            [
+                partial(deque, map(found.update, frames_of_all_threads()), 0),
+                partial(idents.extend, islice(chain.from_iterable(keys), MAX_THREADS)),
+                partial(codes.extend, map(_CODE, islice(chain.from_iterable(frames), MAX_THREADS))),
+                partial(
+                    instructions.extend,
+                    map(_LAST_INSTRUCTION, islice(chain.from_iterable(frames), MAX_THREADS)),
+                ),
+                found.clear,
+            ]
+        )
+    finally:
+        found.clear()  # it was not reached: an audit hook may refuse any step
+    return dict(zip(idents, zip(codes, instructions, strict=True), strict=True))
+
+
+def _stack(thread_id: int) -> tuple[RawFrame, ...]:
+    return above(see(ByIdent(thread_id), whole=True).frames)
+
+
+def all_stacks() -> tuple[ThreadStack, ...]:
+    """The stack of every Python thread but our own; none beside a second interpreter."""
     stacks = []
-    for thread_id, thread in threads_by_id().items():
-        frame = frames.get(thread_id)
-        if frame is None or _is_ours(thread.name):
-            continue
-        is_main = thread is threading.main_thread()
-        stacks.append(ThreadStack(thread_id, thread.name, is_main, sample_stack(frame)))
+    main = threading.main_thread()
+    for thread_id, thread in list(threads_by_id().items())[:MAX_ALL_STACKS]:
+        if not _is_ours(thread.name) and (frames := _stack(thread_id)):
+            stacks.append(ThreadStack(thread_id, thread.name, thread is main, frames))
     return tuple(stacks)
 
 

@@ -15,13 +15,15 @@ import sys
 import weakref
 from collections.abc import Callable
 from contextvars import Context
-from types import CodeType, FrameType
+from types import CodeType
+from typing import Any
 
 from ..clock import monotonic
-from ..recording import RawFrame
 from .detector import Pulse
 from .evidence import file_content
-from .stacks import RunOnce, sample_stack
+from .frames import FrameSource, see
+from .probes import Closer
+from .stacks import above
 
 # epoll_wait, epoll_pwait, epoll_pwait2 (Linux' syscall tables).
 _POLLS = {"x86_64": ("232", "281", "441"), "aarch64": ("22", "441")}.get(platform.machine(), ())
@@ -50,11 +52,14 @@ class PingProbe:
         loop: asyncio.AbstractEventLoop,
         thread_id: int,
         native_id: int | None,
+        frames: FrameSource,
+        *,
         base: CodeType | None,
         now: Callable[[], float] = monotonic,
     ) -> None:
         self._loop = weakref.ref(loop)
         self.thread_id = thread_id
+        self._frames = frames
         self._syscall = f"/proc/self/task/{native_id}/syscall"
         self._base = base
         self._now = now
@@ -64,7 +69,9 @@ class PingProbe:
         self._free_at = now()
         self._stretch = 0
         self._started_at = 0.0
+        self._to_be_sent = False
         if base is None:
+            self._ping = Ping()
             self._send()
 
     @property
@@ -72,8 +79,8 @@ class PingProbe:
         """The event loop, or None once it was collected."""
         return self._loop()
 
-    def look(self, frame: FrameType | None, due: float) -> tuple[Pulse, RunOnce | None]:
-        """Tell whether the loop is busy, and ping it if it is.
+    def look(self, due: float) -> Pulse | None:
+        """Tell whether the loop is busy; None if only the kernel knows, so that it takes a file.
 
         `due` (monotonic seconds) is when this look should have been.
         """
@@ -83,31 +90,54 @@ class PingProbe:
             self._free_at = self._ended_at = ping.answered_at
             self._ping = ping = None
         if self.finished or self._base is None:
-            return Pulse(ended_at=self._ended_at), None
-        if not self._is_called(frame):
-            # A run that nobody told us the end of.
-            self.finished = True
-            return Pulse(ended_at=self._ended_at), None
-        if ping is None and not self._looks_busy(frame):
-            self._free_at = now
-            return Pulse(ended_at=self._ended_at), None
-        if ping is None:
-            self._stretch += 1
-            # A late look was kept away by what it finds, which had begun when it was due.
-            self._started_at = (self._free_at + min(now, max(due, self._free_at))) / 2
+            return Pulse(ended_at=self._ended_at)
+        if ping is not None:
+            return Pulse(float(self._stretch), self._started_at, self._ended_at)
+        codes = see(self._frames).codes
+        if not codes:  # beside a second interpreter, or while the run ends
+            return self._is_free(now)
+        if codes[0] is self._base:
+            return None if _POLLS else self._is_free(now)
+        return self._is_busy(now, due)
+
+    def ask_kernel(self, due: float) -> Pulse:
+        """The same where no Python frame shows: is the thread in its poll, or in a C callback?"""
+        now = self._now()
+        return self._is_busy(now, due) if self._runs_c_code() else self._is_free(now)
+
+    def _is_free(self, now: float) -> Pulse:
+        self._free_at = now
+        return Pulse(ended_at=self._ended_at)
+
+    def _is_busy(self, now: float, due: float) -> Pulse:
+        self._stretch += 1
+        # A late look was kept away by what it finds, which had begun when it was due.
+        self._started_at = (self._free_at + min(now, max(due, self._free_at))) / 2
+        self._ping = Ping()
+        self._to_be_sent = True
+        return Pulse(float(self._stretch), self._started_at, self._ended_at)
+
+    def reach_out(self) -> None:
+        """Ping the loop if the last look found it busy."""
+        if self._to_be_sent:
+            self._to_be_sent = False
             self._send()
-        return Pulse(float(self._stretch), self._started_at, self._ended_at), None
 
     def present_stretch(self) -> float:
         """Runs on the loop: a name for the stretch that calls this, which is pinged for it."""
         self._stretch += 1
         self._started_at = self._now()
+        self._ping = Ping()
         self._send()
         return float(self._stretch)
 
-    def sample(self, frame: FrameType | None) -> tuple[RawFrame, ...]:
+    def look_closer(self) -> Closer:
         """The frames above the one that called into the loop; that alone for a C callback."""
-        return sample_stack(frame, stop=self._base)
+        seen = see(self._frames, whole=True)
+        return Closer([], above(seen.frames, self._base), frozenset(seen.frame_ids))
+
+    def let_go(self, held: list[Any]) -> None:
+        """No handle is ever seen."""
 
     def set_end_trap(self) -> None:
         """The ping under way tells the end."""
@@ -137,14 +167,15 @@ class PingProbe:
 
     def finish(self) -> None:
         """Runs on the loop's thread when its run ended: that ends the stretch, too."""
+        self._frames.forget()
         if self._ping is not None and self._ping.answered_at is None:
             self._ping.answered_at = self._now()
         self.finished = True
 
     def _send(self) -> None:
-        loop = self._loop()
-        ping = self._ping = Ping()
-        now = self._now
+        loop, ping, now = self._loop(), self._ping, self._now
+        if loop is None or ping is None:
+            return
 
         def answer() -> None:
             ping.answered_at = now()
@@ -153,16 +184,7 @@ class PingProbe:
                 self._base = caller.f_code if caller is not None else None
 
         with contextlib.suppress(RuntimeError):  # closed meanwhile
-            if loop is not None:
-                loop.call_soon_threadsafe(answer, context=Context())
-
-    def _is_called(self, frame: FrameType | None) -> bool:
-        while frame is not None and frame.f_code is not self._base:
-            frame = frame.f_back
-        return frame is not None
-
-    def _looks_busy(self, frame: FrameType | None) -> bool:
-        return frame is None or frame.f_code is not self._base or self._runs_c_code()
+            loop.call_soon_threadsafe(answer, context=Context())
 
     def _runs_c_code(self) -> bool:
         """Whether the thread is in no poll though no Python frame shows: a C callback."""

@@ -13,18 +13,35 @@ import contextlib
 import weakref
 from collections.abc import Callable
 from contextvars import Context
-from types import CodeType, FrameType
-from typing import Any
+from itertools import islice, repeat
+from operator import eq
+from types import CodeType
+from typing import Any, NamedTuple
 
 from ..clock import monotonic
+from ..recording import RawFrame
 from .detector import IDLE, Pulse
-from .stacks import (
-    RunOnce,
-    frames_of_all_threads,
-    is_run_once,
-    read_run_once,
-    sample_stack,
-)
+from .frames import FrameSource, Seen, see
+from .one_step import Step, emptying
+from .slots import Question, question
+from .stacks import above, is_run_once
+
+
+class Closer(NamedTuple):
+    """What runs in a late stretch, read in one step.
+
+    `held` has the callback's handle, or nothing: the probe is to let go of it. `frames` are those
+    above the event loop's own, innermost first, `ids` the ids of all frame objects of the stack.
+    Where the loop tells it, `number` is the callback's place in its iteration, and `ready` how many
+    there are in that. If the stretch `is_over`, there is nothing else.
+    """
+
+    held: list[Any]
+    frames: tuple[RawFrame, ...] = ()
+    ids: frozenset[int] = frozenset()
+    number: int | None = None
+    ready: int | None = None
+    is_over: bool = False
 
 
 class Trap:
@@ -45,20 +62,29 @@ class ExactProbe:
     """What a look at one of asyncio's selector or proactor loops tells.
 
     Created when the loop starts to run, finished when that run ends. Holds the loop weakly.
+    `run_once` is the code that runs its callbacks.
     """
 
     can_wake = True
     """The wake trap tells when the loop leaves its poll."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, thread_id: int) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        thread_id: int,
+        frames: FrameSource,
+        run_once: CodeType,
+    ) -> None:
         self._loop = weakref.ref(loop)
         self.thread_id = thread_id
+        self._frames = frames
         self.finished = False
         self._end_trap: Trap | None = None
         self._wake_trap: Trap | None = None
         self._take_away: list[Callable[[], None]] = []
         self._nested_until = 0.0
         self._seen: float | None = None
+        self._ask(run_once)
         self._resolution = float(getattr(loop, "_clock_resolution", 0.0))
         # A loop with a clock of its own (tests that fake time) still tells stretches apart.
         # Not by `vars(loop)`: on 3.11 and 3.12 that makes all its attributes slower for good,
@@ -66,39 +92,90 @@ class ExactProbe:
         clock = getattr(loop.time, "__func__", None)
         self._keeps_our_time = clock is asyncio.BaseEventLoop.time
 
+    def _ask(self, run_once: CodeType) -> None:
+        self._when: Question = question(run_once, ("end_time",), "self")
+        self._what: Question = question(run_once, ("end_time", "i", "ntodo", "handle"), "self")
+
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The event loop, or None once it was collected."""
         return self._loop()
 
-    def look(self, frame: FrameType | None, due: float) -> tuple[Pulse, RunOnce | None]:  # noqa: ARG002 - for loops that hide their poll
-        """Tell from the thread's innermost frame whether the loop polls or since when it runs."""
+    def look(self, due: float) -> Pulse:  # noqa: ARG002 - for loops that hide their poll
+        """Tell from the thread's stack whether the loop polls or since when it runs."""
         trap = self._end_trap
         ended_at = trap.ended_at if trap is not None else None
         if self.finished:
-            return Pulse(ended_at=ended_at), None
-        running = read_run_once(frame)
-        if running is not None and running.nested:
+            return Pulse(ended_at=ended_at)
+        seen = self._see(self._when)
+        nested = sum(is_run_once(seen.codes[place]) for place in seen.places) > 1
+        if nested:
             self._nested_until = monotonic()
-        if running is None or running.end_time is None or running.loop is not self._loop():
-            return (IDLE if ended_at is None else Pulse(ended_at=ended_at)), running
-        started_at = running.end_time - self._resolution if self._keeps_our_time else None
-        self._seen = stretch = running.end_time
-        if not running.nested and started_at is not None and started_at < self._nested_until:
+        end_time = self._end_time(seen)
+        if end_time is None:
+            return IDLE if ended_at is None else Pulse(ended_at=ended_at)
+        self._seen = stretch = end_time
+        started_at = self._started_at(end_time)
+        if not nested and started_at is not None and started_at < self._nested_until:
             # A callback that ran the loop anew, which polled: what came before is over.
             started_at = stretch = self._nested_until
-        return Pulse(stretch=stretch, started_at=started_at, ended_at=ended_at), running
+        return Pulse(stretch=stretch, started_at=started_at, ended_at=ended_at)
+
+    def ask_kernel(self, due: float) -> Pulse:
+        """There is never a doubt that the kernel could settle."""
+        return self.look(due)
+
+    def reach_out(self) -> None:
+        """There is nothing to be sent."""
+
+    def _see(self, asked: Question, *, whole: bool = False) -> Seen:
+        seen = see(self._frames, asked, whole=whole)
+        if not seen.values and seen.places and is_run_once(seen.codes[seen.places[0]]):
+            # Another one than before: `nest_asyncio` has put its own there.
+            which = "_when" if asked is self._when else "_what"
+            self._ask(seen.codes[seen.places[0]])
+            seen = see(self._frames, getattr(self, which), whole=whole)
+        return seen
+
+    def _end_time(self, seen: Seen) -> float | None:
+        """When the innermost iteration's poll ended, by the loop's clock; None while it polls."""
+        if not seen.values or seen.owner != id(self._loop()):
+            return None
+        end_time = seen.values[0]
+        return end_time if type(end_time) is float else None
+
+    def _started_at(self, end_time: float) -> float | None:
+        started_at = end_time - self._resolution
+        # In the future: the clock that the loop asks is frozen, or a test's.
+        return started_at if self._keeps_our_time and started_at <= monotonic() else None
 
     def present_stretch(self) -> float | None:
         """The stretch that runs at this moment."""
-        frames = frames_of_all_threads()
-        try:
-            running = read_run_once(frames.get(self.thread_id))
-        finally:
-            frames.clear()  # our own frame is in it: a reference cycle
-        return running.end_time if running is not None else None
+        return self._end_time(self._see(self._when))
 
-    sample = staticmethod(sample_stack)
+    def look_closer(self) -> Closer:
+        """What runs in the stretch that was seen last, if it is not over."""
+        seen = self._see(self._what, whole=True)
+        end_time = self._end_time(seen)
+        if end_time is None or end_time != self._seen:
+            del seen.values[:3]
+            return Closer(seen.values, is_over=True)
+        _, number, ready, _ = seen.values
+        del seen.values[:3]
+        ids = frozenset(seen.frame_ids)
+        return Closer(seen.values, above(seen.frames), ids, number, ready)
+
+    def let_go(self, held: list[Any]) -> None:
+        """Drop a handle that the loop is seen to hold, too; else it stays in the list."""
+        if not held:
+            return
+        handle = id(held[0])
+
+        def if_it_runs_still(values: list[Any]) -> list[Step]:
+            same = map(eq, map(id, islice(values, 3, None)), repeat(handle))
+            return [emptying(held, same), values.clear]
+
+        see(self._frames, self._what, then=if_it_runs_still)
 
     def set_end_trap(self) -> None:
         """Have the end of the stretch that was last seen noted, exactly (0.15 ms, measured)."""
@@ -160,6 +237,7 @@ class ExactProbe:
 
     def finish(self) -> None:
         """Runs on the loop's thread when its run ended: that ends the stretch, too."""
+        self._frames.forget()
         trap = self._end_trap
         if trap is not None and trap.ended_at is None:
             trap.ended_at = monotonic()
@@ -176,14 +254,20 @@ class ExactProbe:
             return False
         poll = selector.select
 
-        def select(timeout: float | None = None) -> Any:
-            before()
-            take_away()
+        # What asyncio gives goes to the poll, and what that gives or raises to asyncio, whatever
+        # becomes of our own part.
+        def select(*args: Any, **kwargs: Any) -> Any:
+            with _EXCEPTIONS_OF_OURS:
+                before()
+            with _EXCEPTIONS_OF_OURS:
+                take_away()
             try:
-                events = poll(timeout)
-                trap.events = len(events)
+                events = poll(*args, **kwargs)
             finally:
-                after()
+                with _EXCEPTIONS_OF_OURS:
+                    after()
+            with _EXCEPTIONS_OF_OURS:
+                trap.events = len(events)  # asyncio only iterates over them: it may be an iterator
             return events
 
         def take_away() -> None:
@@ -206,12 +290,8 @@ class ExactProbe:
         return True
 
 
+_EXCEPTIONS_OF_OURS = contextlib.suppress(Exception)
+
+
 def _nothing() -> None:
     """Bring a polling loop back to its poll."""
-
-
-def shows_its_poll(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether a loop runs asyncio's `_run_once`, or one like it, whose locals tell its polls."""
-    run_once = getattr(type(loop), "_run_once", None)
-    code = getattr(run_once, "__code__", None)
-    return type(code) is CodeType and is_run_once(code)

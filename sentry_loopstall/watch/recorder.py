@@ -2,56 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import sys
 import uuid
-import weakref
 from collections.abc import Callable, Iterable, Sequence
-from contextvars import Context
 from typing import Any, NamedTuple
 
 from ..clock import epoch, monotonic
 from ..expected import expected_within
+from ..loan import Loan
 from ..recording import (
     Callback,
     Gap,
     LoopThread,
     Measured,
     OtherThread,
-    RawFrame,
     Recording,
     Sample,
     ThreadStack,
     Variables,
     Waiting,
 )
-from .context import (
-    copy_handle_context,
-    copy_task_context,
-    current_task,
-    describe_handle,
-    describe_task,
-)
+from .callback_reader import CallbackReader, ContextReader
 from .detector import Stretch
 from .others import Activity
-from .stacks import RunOnce
+from .probes import Closer
+from .waiters import WaiterReader
 
 MAX_GAPS = 50
 MAX_OTHER_SAMPLES = 50  # stacks kept of each other thread
-
-
-class ContextReader(NamedTuple):
-    """What is wanted of a blocked callback's context while it blocks.
-
-    `kept_alive` gives what must live until its stall was told, `span` the tracing span open in it.
-    """
-
-    kept_alive: Callable[[Context], Iterable[object]] = lambda _: ()
-    span: Callable[[Context], Any] = lambda _: None
-
-
-READ_NOTHING = ContextReader()
 
 
 class Reading(NamedTuple):
@@ -70,6 +49,14 @@ class Reading(NamedTuple):
     throttled: float | None = None
 
 
+class Taken(NamedTuple):
+    """What the first half of a look has read for a sample."""
+
+    closer: Closer
+    expected: str | None = None
+    variables: Variables = ()
+
+
 class Recorder:
     """One late stretch of one loop, sample by sample."""
 
@@ -78,57 +65,35 @@ class Recorder:
         where: LoopThread,
         before: tuple[Reading, ...],
         since_first_run: float,
+        *,
+        started_at: float,
+        loop: Callable[[], Any],
         reader: ContextReader,
     ) -> None:
-        self._id = uuid.uuid4().hex
+        self._id: str | None = None
         self._where = where
         self._readings = [*before]
-        self._since_first_run = since_first_run
-        self._reader = reader
-        self._kept_alive: dict[int, object] = {}
+        self.since_first_run = since_first_run
+        self._loop = loop
+        self.loan = Loan(loop)
+        self._callback_reader = CallbackReader(reader, self.loan)
+        self._waiters = WaiterReader(reader.transaction, self.loan, started_at)
         self._samples: list[Sample] = []
-        self._task: weakref.ref[asyncio.Task[Any]] | None = None
         self._gaps: list[Gap] = []
         self._others: dict[int, tuple[str, float | None, list[tuple[float, Any]]]] = {}
         self._callbacks: int | None = None
         self._queued: tuple[Callback, ...] | None = None
-        self._waiting = Waiting()
         self._threads: tuple[ThreadStack, ...] = ()
         self.has_threads_of_stall = False
 
-    @property
-    def waiting(self) -> Waiting:
-        """Who waited at the last look."""
-        return self._waiting
-
-    def add(
-        self,
-        frames: tuple[RawFrame, ...],
-        running: RunOnce | None,
-        loop: Any,
-        reading: Reading,
-        *,
-        late: float,
-        expected: str | None = None,
-        variables: Variables = (),
-    ) -> None:
-        """Keep one sample, with the callback it was in and a copy of that one's context."""
-        number = running.number if running is not None else None
-        if running is not None and running.ready is not None:
-            self._callbacks = running.ready
-        task = current_task(loop)
-        if task is not None:
-            callback = self._describe(task, number)
-            # Now and not when it is reported: a scope opened around the block is undone after it.
-            context = copy_task_context(task)
-        elif running is not None and running.handle is not None:
-            callback = describe_handle(running.handle, number)
-            context = copy_handle_context(running.handle)
-        else:
-            callback = Callback(number=number)
-            context = None
-        if context is not None:
-            self._kept_alive.update((id(one), one) for one in self._reader.kept_alive(context))
+    def add(self, taken: Taken, reading: Reading, *, late: float) -> None:
+        """Keep one sample, with the callback it was in, and who waits for that to end."""
+        closer = taken.closer
+        if closer.ready is not None:
+            self._callbacks = closer.ready
+        loop = self._loop()
+        callback, borrowed = self._callback_reader.read(loop, closer)
+        frames = closer.frames
         if self._samples and self._samples[-1].frames == frames:
             frames = self._samples[-1].frames  # equal stacks are one object
         self._readings.append(reading)
@@ -137,62 +102,46 @@ class Recorder:
                 at=reading.at,
                 frames=frames,
                 callback=callback,
-                context=context,
+                borrowed=borrowed,
                 on_cpu=reading.on_cpu,
                 late=late,
-                expected=expected,
-                variables=variables,
-                span=self._span_in(context),
+                expected=taken.expected,
+                variables=taken.variables,
             )
         )
+        self._waiters.look(loop, reading.at)
+        if self._queued is None:
+            # What this iteration of the loop has still to run.
+            left = (closer.ready or 0) - (closer.number or 0) - 1
+            ready = self._waiters.waiting.ready
+            self._queued = tuple(waiting for waiting, _ in ready[: max(0, left)])
 
-    def _span_in(self, context: Context | None) -> Any:
-        # Scopes are shared, so this cannot wait either.
-        return None if context is None else self._reader.span(context)
-
-    def variables_of_same(self, frames: tuple[RawFrame, ...], running: RunOnce | None) -> Variables:
+    def variables_of_same(self, closer: Closer) -> Variables:
         """Those of the sample before, if the same callback still stands on the same stack.
 
         Where the loop does not say which callback it is, it may be another request's.
         """
-        if not self._samples or running is None or running.number is None:
+        if not self._samples or closer.number is None:
             return ()
         last = self._samples[-1]
-        same = last.callback.number == running.number and last.frames == frames
+        same = last.callback.number == closer.number and last.frames == closer.frames
         return last.variables if same else ()
-
-    def _describe(self, task: asyncio.Task[Any], number: int | None) -> Callback:
-        """The same record while the same task runs: 20 of the 125 µs of a sample (measured)."""
-        seen = self._task() if self._task is not None else None
-        last = self._samples[-1].callback if self._samples else None
-        if seen is task and last is not None and last.number == number:
-            return last
-        # Weakly: nothing of the application's is kept alive.
-        self._task = weakref.ref(task) if issubclass(type(task), asyncio.Task) else None
-        return describe_task(task, number)
 
     def add_gap(self, gap: Gap) -> None:
         """Note that the watcher came late."""
         if len(self._gaps) < MAX_GAPS:
             self._gaps.append(gap)
 
-    def add_others(self, seen: Sequence[tuple[Activity, tuple[RawFrame, ...]]]) -> None:
+    def add_others(self, others: Iterable[Activity]) -> None:
         """Note what other threads did since the look before."""
-        for activity, frames in seen:
+        for activity in others:
             thread_id = activity.thread_id
             name, on_cpu, samples = self._others.get(thread_id, (activity.name, None, []))
             if activity.on_cpu is not None:
                 on_cpu = (on_cpu or 0.0) + activity.on_cpu
             if len(samples) < MAX_OTHER_SAMPLES:
-                samples.append((activity.seconds, frames))
+                samples.append((activity.seconds, activity.frames))
             self._others[thread_id] = (name, on_cpu, samples)
-
-    def look_at_queue(self, waiting: Waiting, running: RunOnce | None) -> None:
-        """Who waits now, and the first time what this iteration of the loop has still to run."""
-        self._waiting = waiting
-        if self._queued is None and running is not None:
-            left = (running.ready or 0) - (running.number or 0) - 1
-            self._queued = tuple(callback for callback, _ in waiting.ready[: max(0, left)])
 
     def set_threads(self, threads: tuple[ThreadStack, ...], *, of_stall: bool) -> None:
         """The stacks of all threads; `of_stall`: once it was long enough to be one."""
@@ -217,8 +166,10 @@ class Recorder:
         late_poll: bool = False,
     ) -> Recording:
         """The stall as it is known now; `after` is a reading taken when it was over."""
+        if self._id is None:
+            self._id = uuid.uuid4().hex  # not before: it may let go of the GIL
         readings = [*self._readings, after]
-        waiting = self._waiting
+        waiting = self._waiters.waiting
         return Recording(
             id=self._id,
             where=self._where,
@@ -230,7 +181,7 @@ class Recorder:
             late_poll=late_poll,
             callbacks=self._ran_so_far() if ongoing else self._callbacks,
             queued=self._queued or (),
-            since_first_run=self._since_first_run,
+            since_first_run=self.since_first_run,
             measured=Measured(
                 on_cpu=_at_most(within(readings, stretch, lambda reading: reading.on_cpu), stretch),
                 runnable=_at_most(
@@ -250,7 +201,8 @@ class Recorder:
             waiting=Waiting(waiting.callbacks, waiting.timers, io, waiting.ready),
             threads=self._threads,
             expected=expected_within(self._where.thread_id, stretch.started_at, stretch.ended_at),
-            kept_alive=tuple(self._kept_alive.values()),
+            # The report of a hang reads it, too, and then that of its end.
+            loan=self.loan.share() if ongoing else self.loan,
         )
 
     def _ran_so_far(self) -> int | None:

@@ -10,16 +10,18 @@ Costs 70 µs a look for three functions of seven variables each, and 0.3 ms at m
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import itertools
-import sys
 from collections.abc import Sequence
-from dis import opmap
-from types import CodeType, FrameType
+from types import CellType
 from typing import Any
 
+from ..loan import Loan
 from ..recording import RawFrame, Variables
-from .stacks import F_LOCALS_IS_A_SNAPSHOT, KEPT_AT_EACH_END, locals_of
+from .frames import FrameSource, let_go_while_there, read_variables
+from .slots import F_LOCALS_IS_A_SNAPSHOT
+from .stacks import KEPT_AT_EACH_END
 
 MAX_VARIABLES = 20
 MAX_ITEMS = 10  # of a container
@@ -29,60 +31,45 @@ MAX_TEXT = 100  # characters
 MAX_NAME = 50  # characters of a key
 MAX_BITS = 256  # of a whole number
 
-# Functions that make a snapshot of their variables, or put something into it, for themselves.
-_USE_THE_SNAPSHOT = frozenset({"locals", "vars", "dir", "eval", "exec"})
-_RESUME = opmap["RESUME"]
-_HOLDERS = 3  # of a snapshot that nobody else has: frame, our variable, the call that counts
-
 # The getters of `type` itself: a metaclass may have put something else in their place.
 _qualname = type.__dict__["__qualname__"].__get__
 _module = type.__dict__["__module__"].__get__
 
 
 def variables_of(
-    frame: FrameType | None, frames: tuple[RawFrame, ...], places: Sequence[int]
+    source: FrameSource, frames: tuple[RawFrame, ...], places: Sequence[int], loan: Loan
 ) -> Variables:
-    """The variables of the frames at some places of a stack, 0 being the innermost."""
+    """The variables of the frames at some places of a stack, 0 being the innermost.
+
+    What was read of them and cannot be let go of at once goes into the loan.
+    """
     found = []
     reader = Reader()
-    for place in range(max(places, default=-1) + 1):
-        if frame is None or place >= KEPT_AT_EACH_END:
-            break
-        if place in places and frame.f_code is frames[place][0]:
-            named = _names_and_values(frame)
-            plain = {name: reader.plain(value) for name, value in named if name.isidentifier()}
-            found.append((place, plain))
-        frame = frame.f_back
+    for place in sorted(places):
+        code = frames[place][0]
+        # The namespace of a module or a class is no set of local variables.
+        if place >= KEPT_AT_EACH_END or not code.co_flags & inspect.CO_OPTIMIZED:
+            continue
+        path = frames[: place + 1]
+        held: list[Any] = list(read_variables(source, path, MAX_VARIABLES))
+        found.append((place, _plain(held, reader)))
+        held += reader.held
+        reader.held.clear()
+        let_go_while_there(source, path, held)
+        loan.keep(held)
     return tuple(found)
 
 
-def _names_and_values(frame: FrameType) -> list[tuple[str, Any]]:
-    code = frame.f_code
-    # The namespace of a module or a class is no set of local variables.
-    if not code.co_flags & inspect.CO_OPTIMIZED:
-        return []
-    if not F_LOCALS_IS_A_SNAPSHOT:
-        return list(itertools.islice(frame.f_locals.items(), MAX_VARIABLES))
-    if not _may_take_snapshot(frame, code):
-        return []
-    snapshot = locals_of(frame)
-    pairs = list(itertools.islice(snapshot.items(), MAX_VARIABLES))
-    # It stays on the frame and would keep alive what the function lets go of.
-    if sys.getrefcount(snapshot) <= _HOLDERS:
-        for name in (*code.co_varnames, *code.co_cellvars, *code.co_freevars):
-            snapshot.pop(name, None)
-    return pairs
+def _plain(pairs: list[tuple[str, Any]], reader: Reader) -> dict[str, Any]:
+    return {name: reader.plain(_content(value)) for name, value in pairs if name.isidentifier()}
 
 
-def _may_take_snapshot(frame: FrameType, code: CodeType) -> bool:
-    """Whether nobody else works with a frame's snapshot.
-
-    A tracer's is written back to the variables. While it is told of a call, the frame does not say
-    yet that it is traced; it stands on its very first instruction then.
-    """
-    if frame.f_trace is not None or not _USE_THE_SNAPSHOT.isdisjoint(code.co_names):
-        return False
-    return frame.f_lasti >= 0 and code.co_code[frame.f_lasti] != _RESUME
+def _content(value: Any) -> Any:
+    """Of a variable that inner functions use, too, CPython up to 3.12 gives the cell."""
+    if F_LOCALS_IS_A_SNAPSHOT and type(value) is CellType:
+        with contextlib.suppress(ValueError):  # it is empty
+            return value.cell_contents
+    return value
 
 
 class Reader:
@@ -90,6 +77,8 @@ class Reader:
 
     def __init__(self, values: int = MAX_VALUES) -> None:
         self._left = values
+        self.held: list[Any] = []
+        """What was taken out of containers: the caller is to let go of it."""
 
     def plain(self, value: Any, depth: int = MAX_DEPTH) -> Any:
         """A value of one of Python's own simple types as its `repr`, cut; any other by its type."""
@@ -116,6 +105,7 @@ class Reader:
             taken = list(itertools.islice(value.items() if kind is dict else value, MAX_ITEMS))
         except RuntimeError:  # another thread changed it meanwhile
             return f"<{kind.__name__} of {size}>"
+        self.held += taken
         more = size - len(taken)
         if kind is dict:
             pairs = {_key(key): self.plain(item, depth - 1) for key, item in taken}

@@ -1,43 +1,97 @@
-"""Runs on the watcher thread: who waits for the blocked loop. The loop itself feels nothing."""
+"""Runs on the watcher thread: who waits for the blocked loop. The loop itself feels nothing.
+
+Its queues are read in place, and only as far as the limits reach: it is the blocked loop that pays.
+"""
 
 from __future__ import annotations
 
-import itertools
 import select
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import Context
+from functools import partial
+from itertools import chain, islice, repeat
+from operator import attrgetter, eq
 from typing import Any
 
+from ..loan import Loan
 from ..recording import Callback, Gap, Waiting
 from .context import (
-    copy_handle_context,
-    copy_task_context,
+    context_of_handle,
+    context_of_task,
     describe_handle,
     describe_task,
     is_task,
     unwrap_bound,
 )
-from .stacks import RunOnce
+from .one_step import in_one_step, let_go_if
 
 MAX_NAMED = 100  # ready callbacks looked at, 3 µs each
 MAX_TIMERS = 1000  # overdue callbacks counted, 0.3 µs each
+MAX_DUES = 1000  # ready callbacks looked at for what they were due
+COUNT_AGAIN = 0.25  # of the stretch's age, after which overdue timers are counted anew
+
+_TIMER = attrgetter("_when", "_cancelled")
+_DUE = attrgetter("_when")
+_NO_HEAP: list[Any] = []
 
 
-def look_at_waiters(loop: Any, now: float, before: Waiting) -> Waiting:
-    """The callbacks that are ready and the timers that are overdue on an asyncio loop.
+class WaiterReader:
+    """Reads from sample to sample who waits for one stretch to end.
 
-    The names are read again only when the queue has changed.
+    `transaction` names what the context of a task is about.
     """
-    ready = getattr(loop, "_ready", None)
-    if ready is None:
-        return Waiting()
-    callbacks = len(ready)
-    named = before.ready
-    if callbacks != before.callbacks:
-        # `list` of a deque is one step under the GIL; the loop may append, never in between.
-        handles = list(itertools.islice(list(ready), MAX_NAMED))
-        named = tuple(_describe(handle) for handle in handles if not handle._cancelled)
-    timers = count_overdue(list(getattr(loop, "_scheduled", ())), now)
-    return Waiting(callbacks, timers, None, named)
+
+    def __init__(
+        self, transaction: Callable[[Context], str | None], loan: Loan, started_at: float
+    ) -> None:
+        self._transaction = transaction
+        self._loan = loan
+        self._started_at = started_at
+        self._count_at = 0.0
+        self.waiting = Waiting()
+
+    def look(self, loop: Any, now: float) -> None:
+        """Read the callbacks that are ready and the timers that are overdue on an asyncio loop.
+
+        The names are read again only when the queue has changed.
+        """
+        ready = getattr(loop, "_ready", None)
+        if type(ready) is not deque:
+            return
+        named, callbacks = self.waiting.ready, len(ready)
+        if callbacks != self.waiting.callbacks:
+            handles: list[Any] = []
+            in_one_step([partial(handles.extend, _first_of(ready, MAX_NAMED))])
+            named = self._named(handles)
+            let_go_if(_is_first(handles, ready), handles)
+            self._loan.keep(handles)
+        timers = self.waiting.timers
+        if now >= self._count_at:
+            self._count_at = now + (now - self._started_at) * COUNT_AGAIN
+            timers = count_overdue(getattr(loop, "_scheduled", _NO_HEAP), now)
+        self.waiting = Waiting(callbacks, timers, None, named)
+
+    def _named(self, handles: list[Any]) -> tuple[tuple[Callback, str | None], ...]:
+        return tuple(self._describe(handle) for handle in handles if not handle._cancelled)
+
+    def _describe(self, handle: Any) -> tuple[Callback, str | None]:
+        task = unwrap_bound(getattr(handle, "_callback", None))
+        if is_task(task):
+            callback, context = describe_task(task, None), context_of_task(task)
+        else:
+            callback, context = describe_handle(handle, None), context_of_handle(handle)
+        return callback, None if context is None else self._transaction(context)
+
+
+def _is_first(handles: list[Any], ready: deque[Any]) -> Iterator[bool]:
+    """Whether the first of them waits still: then so do all."""
+    return map(eq, map(id, _first_of(ready, 1)), repeat(id(handles[0]) if handles else 0))
+
+
+def _first_of(queue: Iterable[Any], most: int) -> Iterator[Any]:
+    """The first of a queue; of C, and it is not begun before the first is asked for."""
+    return islice(chain.from_iterable((queue,)), most)
 
 
 def count_overdue(heap: list[Any], now: float) -> int:
@@ -50,33 +104,36 @@ def count_overdue(heap: list[Any], now: float) -> int:
     places = [0]
     while places and overdue < MAX_TIMERS:
         place = places.pop()
-        if place >= len(heap) or heap[place]._when > now:
+        try:
+            due, cancelled = _TIMER(heap[place])
+        except IndexError:  # the end, or the loop's thread has taken some out meanwhile
             continue
-        overdue += not heap[place]._cancelled
+        if due > now:
+            continue
+        overdue += not cancelled
         places += (2 * place + 1, 2 * place + 2)
     return overdue
 
 
-def _describe(handle: Any) -> tuple[Callback, Context | None]:
-    task = unwrap_bound(getattr(handle, "_callback", None))
-    if is_task(task):
-        return describe_task(task, None), copy_task_context(task)
-    return describe_handle(handle, None), copy_handle_context(handle)
-
-
-def overdue_since(loop: Any, running: RunOnce | None, gap: Gap) -> float | None:
+def overdue_since(
+    loop: Any, due_of_running: float | None, gap: Gap, *, polls: bool
+) -> float | None:
     """Since when the loop's poll has had something to return, None if nothing is seen.
 
     A timer says so itself; I/O came somewhere in the watcher's gap. Where the poll came back
-    meanwhile, what it brought is in the queue now.
+    meanwhile, what it brought is in the queue now, or runs: `due_of_running`.
     """
     until = gap.at + gap.seconds
-    polls = running is None or running.end_time is None
-    if running is None or polls:
-        waiting = list(getattr(loop, "_scheduled", ()))[:MAX_TIMERS]
+    dues: list[Any] = []
+    if polls:
+        # The first of the heap is the first that is due.
+        timers = _first_of(getattr(loop, "_scheduled", ()), 1)
+        in_one_step([partial(dues.extend, map(_DUE, timers))])
     else:
-        waiting = [running.handle, *list(getattr(loop, "_ready", ()))]
-    dues = [handle._when for handle in waiting if hasattr(handle, "_when")]
+        ready = _first_of(getattr(loop, "_ready", ()), MAX_DUES)
+        in_one_step([partial(dues.extend, map(getattr, ready, repeat("_when"), repeat(None)))])
+        dues.append(due_of_running)
+    dues = [due for due in dues if due is not None]
     overdue = [due for due in dues if due <= until]
     if (polls and io_is_ready(loop)) or (not polls and not dues):
         overdue.append(gap.at)

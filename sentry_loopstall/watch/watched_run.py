@@ -1,24 +1,30 @@
-"""Runs on the watcher thread: one run of one event loop, from look to look."""
+"""Runs on the watcher thread: one run of one event loop, from look to look.
+
+A look has two halves. The first reads, and has neither a frame nor anything else of the
+application's in hand when it is over. The second acts: kernel files, traps, pings, handing over,
+all of which let other threads run.
+"""
 
 # Annotations are no text here: a named tuple would compile each of them, a third of what it costs.
 
 import sys
-from collections.abc import Callable
-from types import FrameType
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from ..clock import process_cpu
 from ..expected import expected_on
-from ..recording import Gap, LoopThread, RawFrame, Recording, Variables
+from ..loan import Loan
+from ..recording import Gap, LoopThread, Recording, Variables
+from .callback_reader import ContextReader
 from .detector import IDLE, LoopState, Pulse, Step, Stretch, Timing, step
 from .evidence import CollectorClock, ThrottleReader, scheduling_of, thread_cpu_time
+from .frames import FrameSource
 from .others import Activity, all_stacks
 from .ping_probe import PingProbe
-from .probes import ExactProbe
-from .recorder import ContextReader, Reading, Recorder
-from .stacks import RunOnce, sample_stack
+from .probes import Closer, ExactProbe
+from .recorder import Reading, Recorder, Taken
 from .variables import variables_of
-from .waiters import look_at_waiters, overdue_since
+from .waiters import overdue_since
 
 # Seconds between full readings of a healthy loop. One reads two files: 15 µs, and the GIL is
 # released and asked for again six times, 5 ms each while the loop computes.
@@ -29,20 +35,38 @@ RESTS = 5.0  # seconds that a loop which cannot be trapped was idle; a stall of 
 
 
 class Glance(NamedTuple):
-    """One waking of the watcher: every thread's innermost frame, and what it found beside.
+    """One waking of the watcher, and what it found beside the loops.
 
     `late` is how many seconds after it was due it got to look, `gap` tells more where that was
-    long, `others` which threads were active since the look before. `on_since` is when detection
-    was resumed: what began before is not looked at. `parked_at` is since when the watcher slept,
-    if it was a loop that woke it.
+    long. `on_since` is when detection was resumed: what began before is not looked at. `parked_at`
+    is since when the watcher slept, if it was a loop that woke it.
     """
 
-    frames: dict[int, FrameType]
-    late: float
-    gap: Gap | None
-    others: list[Activity]
+    late: float = 0.0
+    gap: Gap | None = None
     on_since: float = 0.0
     parked_at: float | None = None
+
+
+Others = Callable[[int], Sequence[Activity]]
+"""Gives what the threads other than one, by its ident, have done since they were looked at last."""
+
+
+class Look(NamedTuple):
+    """What the first half of a look has read and decided; the second half has it to do.
+
+    `before` is when the look before was. `ended` has recorded the stretch that is over now,
+    `late_poll` what may turn out to be a poll that came back late; what runs then was `due` (the
+    loop's clock), if a timer started it.
+    """
+
+    pulse: Pulse
+    reading: Reading
+    before: float | None
+    decided: Step
+    ended: Recorder | None = None
+    late_poll: Recorder | None = None
+    due: float | None = None
 
 
 class Instruments(NamedTuple):
@@ -57,66 +81,167 @@ class WatchedRun:
     """One run of one event loop; only the watcher thread changes it.
 
     `skip` is the stretch (its `end_time`) that called `init()`. `before` and `full` are the last
-    reading, and the last full one, of a healthy look.
+    reading, and the last full one, of a healthy look. `is_hooked`: its end will be told.
     """
 
     def __init__(
         self,
         *,
         probe: ExactProbe | PingProbe,
+        frames: FrameSource,
         where: LoopThread,
         native_id: int | None,
         instruments: Instruments,
         hand_over: Callable[[Recording], None],
         reader: ContextReader,
         first_run_at: float,
+        is_hooked: bool,
     ) -> None:
         self.probe = probe
+        self.frames = frames
         self.where = where
         self.native_id = native_id
         self.instruments = instruments
         self.hand_over = hand_over
         self.reader = reader
         self.first_run_at = first_run_at
+        self.is_hooked = is_hooked
+        self.was_seen = False
         self.skip: float | None = None
         self.state = LoopState()
         self.recorder: Recorder | None = None
         self.look_at = 0.0
-        self.before = self.full = self._fully(self._reading(polling=True))
+        self.before = self.full = self._reading(polling=True)
+        self._was_read_fully = False
 
     @property
     def is_over(self) -> bool:
         """Whether the run ended, or nobody has the loop any more."""
         return self.probe.finished or self.probe.loop is None
 
-    def look(self, glance: Glance, timing: Timing) -> None:
-        """Look once, sample or hand over what is to be, and say in `look_at` when to come back."""
-        frame = glance.frames.get(self.probe.thread_id)
-        pulse, running = self.probe.look(frame, self.look_at)
+    @property
+    def is_late(self) -> bool:
+        """Whether a stretch is being sampled."""
+        return self.recorder is not None
+
+    # The first half
+
+    def read(self, glance: Glance, timing: Timing) -> Look | None:
+        """Look at the loop; None if it takes a file of the kernel's to tell whether it is busy."""
+        self.was_seen = True
+        if not self.is_hooked and not self._runs_still():
+            self.probe.finish()
+        pulse = self.probe.look(self.look_at)
+        return None if pulse is None else self._decide(pulse, glance, timing)
+
+    def _decide(self, pulse: Pulse, glance: Glance, timing: Timing) -> Look:
         if self.skip is not None and pulse.stretch == self.skip:
             pulse = IDLE
         if pulse.started_at is not None and pulse.started_at < glance.on_since:
             pulse = IDLE
         reading = self._reading(polling=pulse.stretch is None)
-        looked_at = self.state.looked_at
+        before = self.state.looked_at
         decided = step(self.state, pulse, reading.at, timing)
         self.state, self.look_at = decided.state, decided.look_at
         if self._rests(reading.at):
             self.look_at = reading.at + timing.threshold
+        look = Look(pulse, reading, before, decided)
         if decided.ended is not None:
-            self._end(decided.ended, reading, glance, stalled=decided.stalled)
+            look = look._replace(ended=self.recorder)
+            self.recorder = None
         if decided.sample:
-            self._sample(frame, running, reading, decided, glance=glance, timing=timing)
+            self._sample(look, glance, timing)
+        elif self._may_be_late_poll(look, glance, timing):
+            return self._read_late_poll(look, glance)
+        return look
+
+    def _sample(self, look: Look, glance: Glance, timing: Timing) -> None:
+        recorder = self.recorder
+        if recorder is None:
+            since = look.decided.state.started_at
+            recorder = self.recorder = self._new_recorder(since, (self.full, self.before))
+        if look.decided.thin:
+            recorder.thin()
+        closer = self.probe.look_closer()
+        if not closer.is_over:
+            variables: Variables = ()
+            if timing.candidates is not None:
+                variables = recorder.variables_of_same(closer) or variables_of(
+                    self.frames, closer.frames, timing.candidates(closer.frames), recorder.loan
+                )
+            expected = expected_on(closer.ids, self.probe.thread_id)
+            recorder.add(Taken(closer, expected, variables), look.reading, late=glance.late)
+        self._let_go(closer, recorder.loan)
+
+    def _let_go(self, closer: Closer, loan: Loan) -> None:
+        self.probe.let_go(closer.held)
+        loan.keep(closer.held)
+
+    def _may_be_late_poll(self, look: Look, glance: Glance, timing: Timing) -> bool:
+        """Whether the watcher itself came so late that the loop may have wanted to run, too."""
+        if look.decided.state.late or look.decided.ended is not None or self.probe.finished:
+            return False
+        if glance.parked_at is None and look.before is None:
+            return False
+        return glance.parked_at is not None or (
+            glance.gap is not None and glance.late >= timing.threshold / 2
+        )
+
+    def _read_late_poll(self, look: Look, glance: Glance) -> Look:
+        """What is there to be seen, before anything else runs."""
+        before = (self.full, self.before._replace(polling=True))
+        recorder = self._new_recorder(look.reading.at, before)
+        closer = self.probe.look_closer()
+        due = getattr(closer.held[0], "_when", None) if closer.held else None
+        recorder.add(Taken(closer), look.reading, late=glance.late)
+        self._let_go(closer, recorder.loan)
+        return look._replace(late_poll=recorder, due=due)
+
+    def _new_recorder(self, started_at: float, before: tuple[Reading, ...]) -> Recorder:
+        # Where only two looks tell when a stretch began, it may seem to be before the loop.
+        since_first_run = max(0.0, started_at - self.first_run_at)
+        return Recorder(
+            self.where,
+            before,
+            since_first_run,
+            started_at=started_at,
+            loop=self._get_loop,
+            reader=self.reader,
+        )
+
+    def _get_loop(self) -> Any:
+        return self.probe.loop
+
+    def _runs_still(self) -> bool:
+        """Of a run whose end nobody tells: the loop knows itself."""
+        loop = self.probe.loop
+        return loop is not None and loop.is_running()
+
+    # The second half
+
+    def act(self, look: Look | None, glance: Glance, timing: Timing, others: Others) -> None:
+        """Do what the first half found is to be done; `others` gives what other threads did."""
+        if look is None:
+            look = self._decide(self.probe.ask_kernel(self.look_at), glance, timing)
+        self.probe.reach_out()
+        if look.decided.ended is not None:
+            self._end(look, glance, others)
+        if look.decided.sample:
+            self._after_sample(look, glance, timing, others)
         elif self.recorder is not None and glance.gap is not None:
             self.recorder.add_gap(glance.gap)
-        if decided.state.late:
+        if look.decided.state.late:
             return
-        kept_away = glance.parked_at is not None or glance.late >= timing.threshold / 2
-        if kept_away and decided.ended is None:
-            self._look_for_late_poll(
-                pulse, running, reading, looked_at, glance=glance, timing=timing
-            )
-        self.before = self._fully(reading) if self._has_time(pulse, reading, timing) else reading
+        if look.late_poll is not None:
+            self._judge_late_poll(look, look.late_poll, glance, timing, others)
+        reading = look.reading
+        has_time = self._has_time(look.pulse, reading, timing)
+        self.before = self._fully(reading) if has_time else reading
+
+    def end(self, timing: Timing) -> None:
+        """Runs on the exiting thread: hand over the stall that has ended, without a look."""
+        pulse = self.probe.look(self.look_at) or IDLE
+        self.act(self._decide(pulse, Glance(), timing), Glance(), timing, lambda _: ())
 
     def _rests(self, now: float) -> bool:
         """Whether a loop that cannot be trapped was idle for so long that half the looks do."""
@@ -126,6 +251,8 @@ class WatchedRun:
     def _has_time(self, pulse: Pulse, reading: Reading, timing: Timing) -> bool:
         """Whether a full reading can be taken and the next look still come in time."""
         since = reading.at - self.full.at
+        if not self._was_read_fully:
+            return True  # not when the run starts: most last for less than a look
         if pulse.stretch is None:
             return since >= FULL_READING_EVERY
         young = reading.at - self.state.started_at <= timing.threshold / 4
@@ -137,49 +264,19 @@ class WatchedRun:
         """Drop what was seen so far, and take away what is left on the loop."""
         self.probe.clear_end_trap()
         self.probe.clear_wake_trap()
+        if self.recorder is not None:
+            self.recorder.loan.give_back()
         self.recorder = None
         self.state = LoopState()
 
-    def _sample(
-        self,
-        frame: FrameType | None,
-        running: RunOnce | None,
-        reading: Reading,
-        decided: Step,
-        *,
-        glance: Glance,
-        timing: Timing,
-    ) -> None:
-        loop = self.probe.loop
-        recorder = self.recorder
+    def _after_sample(self, look: Look, glance: Glance, timing: Timing, others: Others) -> None:
+        decided, reading, recorder = look.decided, look.reading, self.recorder
         if recorder is None:
-            since = self._since_first_run(decided.state.started_at)
-            recorder = self.recorder = Recorder(
-                self.where, (self.full, self.before), since, self.reader
-            )
-        if decided.thin:
-            recorder.thin()
-        # The frames first: what comes after may release the GIL, and the function would go on.
-        frames = self.probe.sample(frame)
-        variables: Variables = ()
-        if timing.candidates is not None:
-            known = recorder.variables_of_same(frames, running)
-            variables = known or variables_of(frame, frames, timing.candidates(frames))
-        expected = expected_on(frame, self.probe.thread_id)
-        recorder.add(
-            frames,
-            running,
-            loop,
-            reading,
-            late=glance.late,
-            expected=expected,
-            variables=variables,
-        )
-        recorder.add_others(self._others(glance))
-        recorder.look_at_queue(look_at_waiters(loop, reading.at, recorder.waiting), running)
+            return
+        recorder.add_others(others(self.probe.thread_id))
         threads_wanted = decided.trap or reading.at - decided.state.started_at >= timing.threshold
         if timing.all_threads and threads_wanted and not recorder.has_threads_of_stall:
-            recorder.set_threads(all_stacks(glance.frames), of_stall=not decided.trap)
+            recorder.set_threads(all_stacks(), of_stall=not decided.trap)
         if glance.gap is not None:
             recorder.add_gap(glance.gap)
         if decided.trap:
@@ -194,69 +291,53 @@ class WatchedRun:
             after = self._fully(reading)
             self.hand_over(recorder.recording(so_far, ongoing=True, after=after))
 
-    def _end(self, stretch: Stretch, reading: Reading, glance: Glance, *, stalled: bool) -> None:
-        recorder, self.recorder = self.recorder, None
+    def _end(self, look: Look, glance: Glance, others: Others) -> None:
+        recorder, stretch = look.ended, look.decided.ended
         io = self.probe.end_trap_events()
         self.probe.clear_end_trap()
-        if stalled and recorder is not None:
-            recorder.add_others(self._others(glance))
-            if glance.gap is not None:
-                recorder.add_gap(glance.gap)
-            after = self._fully(reading)
-            self.hand_over(recorder.recording(stretch, ongoing=False, after=after, io=io))
+        if recorder is None or stretch is None:
+            return
+        if not look.decided.stalled:
+            recorder.loan.give_back()
+            return
+        recorder.add_others(others(self.probe.thread_id))
+        if glance.gap is not None:
+            recorder.add_gap(glance.gap)
+        after = self._fully(look.reading)
+        self.hand_over(recorder.recording(stretch, ongoing=False, after=after, io=io))
 
-    def _look_for_late_poll(
+    def _judge_late_poll(
         self,
-        pulse: Pulse,
-        running: RunOnce | None,
-        reading: Reading,
-        looked_at: float | None,
-        *,
+        look: Look,
+        recorder: Recorder,
         glance: Glance,
         timing: Timing,
+        others: Others,
     ) -> None:
         """The watcher came late: did the loop, too, want to return from its poll in vain?"""
-        loop = self.probe.loop
-        gap, parked_at = glance.gap, glance.parked_at
-        if parked_at is not None:
-            looked_at = parked_at
-        if looked_at is None or self.probe.finished or (gap is None and parked_at is None):
-            return
-        frames = self.probe.sample(glance.frames.get(self.probe.thread_id))
-        others = self._others(glance)
-        since = overdue_since(loop, running, gap) if gap is not None else None
-        before = (self.full, self.before._replace(polling=True))
-        after = self._fully(reading)
+        gap, reading, pulse = glance.gap, look.reading, look.pulse
+        looked_at = look.before if glance.parked_at is None else glance.parked_at
+        polls = pulse.stretch is None
+        before, after = self.full, self._fully(reading)
+        since = None
+        if gap is not None:
+            since = overdue_since(self.probe.loop, look.due, gap, polls=polls)
         if since is None:
-            since = reading.at - asked_for_gil(before[0], after)
+            since = reading.at - asked_for_gil(before, after)
         ended_at = reading.at if pulse.started_at is None else pulse.started_at
-        stretch = Stretch(max(since, looked_at), ended_at)
+        stretch = Stretch(max(since, looked_at or since), ended_at)
         if ended_at - stretch.started_at < timing.threshold:
+            recorder.loan.give_back()
             return
-        since_first_run = self._since_first_run(stretch.started_at)
-        recorder = Recorder(self.where, before, since_first_run, self.reader)
-        recorder.add(frames, running, loop, reading, late=glance.late)
-        recorder.add_others(others)
-        recorder.look_at_queue(look_at_waiters(loop, reading.at, recorder.waiting), None)
+        recorder.since_first_run = max(0.0, stretch.started_at - self.first_run_at)
+        recorder.add_others(others(self.probe.thread_id))
         recorder.add_gap(gap if gap is not None else Gap(since, ended_at - since, None))
         if timing.all_threads:
-            recorder.set_threads(all_stacks(glance.frames), of_stall=True)
+            recorder.set_threads(all_stacks(), of_stall=True)
         self.hand_over(recorder.recording(stretch, ongoing=False, after=after, late_poll=True))
 
-    def _since_first_run(self, at: float) -> float:
-        # Where only two looks tell when a stretch began, it may seem to be before the loop.
-        return max(0.0, at - self.first_run_at)
-
-    def _others(self, glance: Glance) -> list[tuple[Activity, tuple[RawFrame, ...]]]:
-        """What other threads did since the look before, and where they are now."""
-        return [
-            (activity, sample_stack(glance.frames.get(activity.thread_id)))
-            for activity in glance.others
-            if activity.thread_id != self.probe.thread_id
-        ]
-
     def _reading(self, *, polling: bool) -> Reading:
-        """What can be read without releasing the GIL: 3 µs."""
+        """What can be read without letting go of the GIL: 3 µs."""
         return Reading(
             at=self.instruments.now(),
             on_cpu=thread_cpu_time(self.native_id),
@@ -273,7 +354,7 @@ class WatchedRun:
             switches=scheduling.switches,
             throttled=self.instruments.throttle.read(),
         )
-        self.full = full
+        self.full, self._was_read_fully = full, True
         return full
 
 

@@ -8,77 +8,85 @@ or too long does no harm.
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import weakref
+from _thread import get_ident
 from collections.abc import Callable
-from contextvars import Context
+from contextlib import suppress
 from types import CodeType
 from typing import Any
 
 from ..clock import monotonic
 from ..log import log_once
+from ..quiet_threads import unseen
 from ..recording import Gap, LoopThread, Recording
-from .detector import LoopState, Timing
+from .callback_reader import READ_NOTHING, ContextReader
+from .detector import Timing
 from .evidence import CollectorClock, ThrottleReader, own_switches, thread_called
-from .others import Activity, OtherThreads
+from .frames import ByIdent, frames_of_this_thread
+from .life import Life
+from .others import OthersOnce, OtherThreads
+from .parking import Parking
+from .patience import Patience
 from .ping_probe import PingProbe
-from .probes import ExactProbe, shows_its_poll
-from .recorder import READ_NOTHING, ContextReader
-from .stacks import frames_of_all_threads
-from .wake import Wake
-from .watched_run import Glance, Instruments, WatchedRun
+from .probes import ExactProbe
+from .stacks import run_once_of
+from .watched_run import Glance, Instruments, Look, Others, WatchedRun
 
-PARK_AFTER = 1.0  # seconds that every loop must have looked idle
-LONGEST_PARK_AFTER = 60.0  # while parking does not pay
-SETTLE = 0.05  # seconds to wait until every loop sits in its wake trap
 # Seconds between looks at the options while detection is off: more of them while `init()` runs.
 OFF_WAITS = (0.005, 1.0)
 OFF_WAIT_SHARE = 0.05  # of the time since somebody was about to listen
 END_AFTER = 60.0  # seconds that detection must have been off for the thread to end
-LINGER = 1.0  # seconds that it waits for another run after the last one
-MAX_FAILURES = 3
+LINGER = 0.005  # seconds that it waits for another run after the last one: tests look for threads
+
+# CPython 3.12 starts no thread any more once the main one has ended: that may be before the watcher
+# gets to look at the last stall.
+STARTS_NO_THREAD_AT_EXIT = sys.version_info[:2] == (3, 12)
+
 GAP = 0.025  # seconds from which on it matters how late the watcher got to look
-OTHERS_EVERY = 0.05  # seconds between looks at the other threads
 
 
 class Watcher:
     """Looks at the running loops and hands a `Recording` of each stall to `hand_over`.
 
-    `timing` gives the options of the moment, None while nobody can hear of a stall.
+    `timing` gives the options of the moment, None while nobody can hear of a stall. `prepare` is
+    called while a stretch is late, `leave` when no loop runs any more.
     """
 
     def __init__(
         self,
         timing: Callable[[], Timing | None],
         hand_over: Callable[[Recording], None],
+        *,
+        prepare: Callable[[], None] = lambda: None,
+        leave: Callable[[], None] = lambda: None,
         now: Callable[[], float] = monotonic,
         reader: ContextReader = READ_NOTHING,
     ) -> None:
         self._timing = timing
         self._hand_over = hand_over
+        self._prepare = prepare
+        self._leave = leave
         self._now = now
         self._reader = reader
         self._runs: dict[int, WatchedRun] = {}
-        self._first_runs: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
-        self._failures = 0
+        self._patience = Patience()
+        self._of_loops: weakref.WeakKeyDictionary[Any, Patience] = weakref.WeakKeyDictionary()
         self.collector = CollectorClock()
         self._instruments = Instruments(now, self.collector, ThrottleReader())
         self._reset()
 
     def _reset(self) -> None:
         """For a new process: what belonged to the threads of the old one."""
-        self._thread: threading.Thread | None = None
-        self._stopping = False
-        self._start_lock = threading.Lock()
+        self._life = Life(self._run)
         self._step_lock = threading.Lock()
-        self._wake = Wake()
-        self._park_after = PARK_AFTER
+        self._parking = Parking(self._now)
         self._others = OtherThreads()
-        self._looked_at_others = 0.0
+        self._first_run_at: float | None = None
         self._expected_at = 0.0
         self._on_since = 0.0
         self._last_timing: Timing | None = None
-        self._parked_at: float | None = None
 
     def after_fork(self) -> None:
         """Runs in a forked child: its threads are gone, and the runs of the parent with them."""
@@ -88,47 +96,72 @@ class Watcher:
 
     # On a loop's thread
 
-    def attach(self, loop: Any, thread_id: int, base: CodeType | None = None) -> WatchedRun:
+    def attach(
+        self,
+        loop: Any,
+        thread_id: int,
+        base: CodeType | None = None,
+    ) -> WatchedRun | None:
         """Watch a run of `loop` that starts now or runs already in the thread given.
 
-        `base` is the code that calls into the loop, where it is known.
+        `base` is the code that calls into the loop, where it is known: on the loop's own thread,
+        where the run has just begun. None where too much has failed before.
         """
+        now = self._now()
+        if self._patience.is_at_an_end(now) or self._is_left_alone(loop, now):
+            return None
         for other in list(self._runs.values()):
             if other.probe.loop is loop:  # a run whose end nobody told us
                 other.probe.finished = True
+        run = self._new_run(loop, thread_id, base, now)
+        self._runs[id(run)] = run
+        self.start()
+        return run
+
+    def _new_run(self, loop: Any, thread_id: int, base: CodeType | None, now: float) -> WatchedRun:
+        is_here = thread_id == get_ident()
         name, native_id = thread_called(thread_id)
+        if is_here:  # a forked child's main thread has another than `threading` remembers
+            native_id = threading.get_native_id()
+        is_main = thread_id == threading.main_thread().ident
+        # A thread's state may only be asked for as long as the thread is sure to be there: the main
+        # one always is, any other until the end of the run, which is told if its begin was.
+        stays = is_main or base is not None
+        frames = frames_of_this_thread(thread_id) if is_here and stays else ByIdent(thread_id)
+        run_once = run_once_of(loop)
         probe: ExactProbe | PingProbe
-        if shows_its_poll(loop):
-            probe = ExactProbe(loop, thread_id)
+        if run_once is not None:
+            probe = ExactProbe(loop, thread_id, frames, run_once)
         else:
-            probe = PingProbe(loop, thread_id, native_id, base, self._now)
-        run = WatchedRun(
+            probe = PingProbe(loop, thread_id, native_id, frames, base=base, now=self._now)
+        if self._first_run_at is None:
+            self._first_run_at = now
+        return WatchedRun(
             probe=probe,
+            frames=frames,
             where=LoopThread(
                 loop_class=type(loop).__qualname__,
                 loop_package=type(loop).__module__.partition(".")[0],
                 thread_id=thread_id,
                 thread_name=name,
-                is_main=thread_id == threading.main_thread().ident,
+                is_main=is_main,
             ),
             native_id=native_id,
             instruments=self._instruments,
             hand_over=self._hand_over,
             reader=self._reader,
-            first_run_at=self._first_runs.setdefault(loop, self._now()),
+            first_run_at=self._first_run_at,
+            is_hooked=base is not None,
         )
-        self._runs[id(run)] = run
-        self.start()
-        return run
 
     def detach(self, run: WatchedRun) -> None:
         """A run ended. A stall that it ends is left to the watcher."""
         run.probe.finish()
         run.look_at = 0.0
-        if self._thread is None:
+        if run.was_seen and self._life.is_alive:
+            self._life.wake.set()
+        else:  # most runs are over before the first look
             self._runs.pop(id(run), None)
-        else:
-            self._wake.set()
 
     def skip_present_stretch(self) -> None:
         """Never report the stretch of callbacks that the calling thread runs, if it does."""
@@ -145,61 +178,53 @@ class Watcher:
         """The event loops that are watched now."""
         return [run.probe.loop for run in list(self._runs.values())]
 
-    # Life of the thread
-
     def start(self, *, expecting: bool = False) -> None:
         """Start the thread, or wake it, if a loop runs and somebody can hear of its stalls.
 
         `expecting`: somebody is about to listen, so that the options are worth asking for again.
         """
-        if not self._runs or self._failures >= MAX_FAILURES:
+        if not self._runs:
             return
         if expecting:
             self._expected_at = self._now()
         elif self._timing() is None:
             return
-        with self._start_lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._stopping = False
-                self.collector.install()
-                thread = threading.Thread(
-                    target=self._run, name="sentry-loopstall-watcher", daemon=True
-                )
-                try:
-                    # In an empty context: the SDK would pin the scope of a request on it.
-                    Context().run(thread.start)
-                except RuntimeError:  # the interpreter is shutting down
-                    return
-                self._thread = thread
-            self._wake.set()
+        elif self._life.is_alive and not self._parking.is_parked:
+            return  # it looks before long
+        self.collector.install()
+        self._life.start()
 
     def stop(self, timeout: float = 5.0) -> None:
         """End the thread and take away what is left on the loops."""
-        thread = self._thread
-        self._stopping = True
-        self._wake.set()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
-        self._thread = None
+        self._life.stop(timeout)
         self._forget()
         self.collector.remove()
 
-    def hand_over_ended(self, timeout: float) -> None:
-        """Runs on the exiting thread: hand over the stalls that ended but were not seen to."""
-        if not self._step_lock.acquire(timeout=timeout):
+    def hand_over_ended(self, deadline: float) -> None:
+        """Runs on the exiting thread: hand over the stalls that ended but were not seen to.
+
+        Until `deadline` at the latest, monotonic seconds.
+        """
+        if not self._step_lock.acquire(timeout=max(0.0, deadline - self._now())):
             return
         try:
             timing = self._timing()
             for run in list(self._runs.values()):
                 if timing is not None and run.probe.end_is_known():
-                    run.look(Glance({}, 0.0, None, []), timing)
+                    run.end(timing)
         finally:
             self._step_lock.release()
 
-    def _run(self) -> None:
-        on_at = self._now()
-        due, slept = self._now(), own_switches()
-        while not self._stopping:
+    # The thread
+
+    def _run(self, goes_on: Callable[[], bool]) -> None:
+        on_at = due = self._now()
+        slept = own_switches()
+        self._others = OtherThreads()
+        if STARTS_NO_THREAD_AT_EXIT:
+            self._prepare()
+        while goes_on():
+            unseen()
             late = max(0.0, self._now() - due)
             before, slept = slept, own_switches()
             switches = None if slept is None or before is None else slept - before
@@ -208,45 +233,87 @@ class Watcher:
                 if timing is None:
                     self._forget()
                     wait = min(self._soon(), OFF_WAITS[1])
-                    if self._now() - on_at >= END_AFTER and self._ends():
+                    if self._now() - on_at >= END_AFTER and self._life.may_end(lambda: True):
                         return
                 else:
                     on_at = self._now()
                     wait = self._look_at_all(timing, late, switches)
                     if not self._runs:
-                        # A program that forks is warned of threads: leave none behind.
-                        if not self._wake.wait(LINGER) and self._ends():
+                        if self._ends():
                             return
-                    elif self._idle_for_long() and self._park():
+                        wait = 0.0
+                    elif self._parks():
                         wait = 0.0
                     # A new `init()` may want to hear of shorter stalls.
                     wait = min(wait, self._soon())
             except Exception:  # noqa: BLE001 - nothing of ours may disturb the application
-                wait = self._failed()
+                wait = OFF_WAITS[1]
+                if self._failed():
+                    return
             due = self._now() + wait
-            self._wake.wait(wait)
+            self._life.wake.wait(wait)
+
+    def _ends(self) -> bool:
+        """Whether no loop starts for a moment: then the thread is gone before anybody looks for it.
+
+        Loops that run one after the other come and go meanwhile without a word.
+        """
+        self._leave()
+        self._life.wake.wait(LINGER)
+        return not self._runs and self._life.may_end(lambda: not self._runs)
+
+    def _parks(self) -> bool:
+        runs = list(self._runs.values())
+        return self._parking.is_worth_it(runs) and self._parking.park(
+            self._life.wake, lambda: list(self._runs.values())
+        )
 
     def _soon(self) -> float:
         """When to ask for the options again, seconds; the sooner, the newer the last `init()`."""
         return max(OFF_WAITS[0], (self._now() - self._expected_at) * OFF_WAIT_SHARE)
 
-    def _ends(self) -> bool:
-        """Whether nobody wants the thread; after that `start` makes a new one."""
-        with self._start_lock:
-            if self._wake.is_set():
-                return False
-            self._thread = None
-            return True
+    def _forget(self) -> None:
+        """Detection is off: what is under way is not to be reported when it is on again."""
+        for run in list(self._runs.values()):
+            run.forget()
+            if run.is_over:
+                self._runs.pop(id(run), None)
 
-    def _failed(self) -> float:
-        self._failures += 1
-        log_once("watcher", "sentry_loopstall failed to look at an event loop", exc_info=True)
-        if self._failures >= MAX_FAILURES:
-            log_once("watcher off", "sentry_loopstall is off: it failed %s times", self._failures)
-            self._stopping = True
+    # Failures
+
+    def _failed(self) -> bool:
+        """Whether the watcher has failed too often, and gives up for now."""
+        log_once("watcher", "sentry_loopstall failed to look at the event loops", exc_info=True)
+        self._patience.failed(self._now())
+        if not self._patience.is_at_an_end(self._now()):
+            return False
+        log_once("watcher off", "sentry_loopstall is off for an hour: it failed too often")
+        with suppress(Exception):
             self._forget()
-            self.collector.remove()
-        return OFF_WAITS[1]
+        self._runs.clear()
+        self.collector.remove()
+        self._life.may_end(lambda: True)
+        return True
+
+    def _run_failed(self, run: WatchedRun, error: Exception) -> None:
+        """One loop could not be looked at; one that fails too often is left alone."""
+        log_once("loop", "sentry_loopstall failed to look at an event loop", exc_info=error)
+        with suppress(Exception):
+            run.forget()
+        loop = run.probe.loop
+        if loop is None:
+            self._runs.pop(id(run), None)
+            return
+        patience = self._of_loops.setdefault(loop, Patience())
+        patience.failed(self._now())
+        if patience.is_at_an_end(self._now()):
+            log_once("loop off", "sentry_loopstall leaves an event loop alone: it failed too often")
+            self._runs.pop(id(run), None)
+        run.look_at = self._now() + OFF_WAITS[1]
+
+    def _is_left_alone(self, loop: Any, now: float) -> bool:
+        patience = self._of_loops.get(loop) if self._of_loops else None
+        return patience is not None and patience.is_at_an_end(now)
 
     # Looking
 
@@ -257,79 +324,56 @@ class Watcher:
         it was put to sleep while it waited.
         """
         with self._step_lock:
-            frames = frames_of_all_threads()
-            try:
-                now = self._now()
-                runs = list(self._runs.values())
-                gap = Gap(now - late, late, switches) if late >= GAP else None
-                others: list[Activity] = []
-                parked_at, self._parked_at = self._parked_at, None
-                if gap is not None or now - self._looked_at_others >= OTHERS_EVERY:
-                    self._looked_at_others = now
-                    sole = runs[0].probe.thread_id if len(runs) == 1 else None
-                    others = self._others.look(frames, now, skip=sole)
-                anew = timing != self._last_timing
-                self._last_timing = timing
-                glance = Glance(frames, late, gap, others, self._on_since, parked_at)
-                for run in runs:
-                    if anew or run.look_at <= now:
-                        run.look(glance, timing)
-                        self._drop_if_over(run)
-                del glance
-            finally:
-                # Our own frame is in it: a reference cycle, and the application's locals.
-                frames.clear()
+            now = self._now()
+            gap = Gap(now - late, late, switches) if late >= GAP else None
+            glance = Glance(late, gap, self._on_since, self._parking.take_parked_at())
+            anew, self._last_timing = timing != self._last_timing, timing
+            runs = list(self._runs.values())
+            # First whatever reads, of all loops, then what lets other threads run.
+            looks = [
+                (run, self._read(run, glance, timing)) for run in runs if anew or run.look_at <= now
+            ]
+            others = OthersOnce(self._others, runs[0].probe.thread_id if len(runs) == 1 else None)
+            self._look_at_others(others, runs, glance)
+            for run, look in looks:
+                if isinstance(look, Exception):
+                    self._run_failed(run, look)
+                else:
+                    self._act(run, look, glance, timing, others)
+            if any(run.is_late for run in runs):
+                self._prepare()
             look_at = min((run.look_at for run in list(self._runs.values())), default=0.0)
             return max(0.0, look_at - self._now())
 
-    def _drop_if_over(self, run: WatchedRun) -> None:
+    def _read(self, run: WatchedRun, glance: Glance, timing: Timing) -> Look | Exception | None:
+        """What there is to be done, or why nobody knows: one loop that fails is not all."""
+        try:
+            return run.read(glance, timing)
+        except Exception as error:  # noqa: BLE001 - nothing of ours may disturb the application
+            return error
+
+    def _act(
+        self,
+        run: WatchedRun,
+        look: Look | None,
+        glance: Glance,
+        timing: Timing,
+        others: Others,
+    ) -> None:
+        try:
+            run.act(look, glance, timing, others)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._run_failed(run, error)
         if run.is_over:
             self._runs.pop(id(run), None)
 
-    def _forget(self) -> None:
-        """Detection is off: what is under way is not to be reported when it is on again."""
-        for run in list(self._runs.values()):
-            run.forget()
-            self._drop_if_over(run)
-
-    # Parking
-
-    def _idle_for_long(self) -> bool:
-        latest = self._now() - self._park_after
-        for run in list(self._runs.values()):
-            since = run.state.idle_since
-            if since is None or since > latest or not run.probe.can_wake:
-                return False
-        return True
-
-    def _park(self) -> bool:
-        """Sleep without a wake-up until a loop leaves its poll or another one starts to run.
-
-        False where that would be missed.
-        """
-        runs = list(self._runs.values())
-        self._wake.clear()
-        for run in runs:
-            run.probe.set_wake_trap(self._wake.set)
-        deadline = self._now() + SETTLE
-        while not _all_sit(runs) and (left := deadline - self._now()) > 0:
-            self._wake.wait(left)
-        parked_at = self._now()
-        parks = _all_sit(runs) and len(self._runs) == len(runs) and not self._stopping
-        if parks:
-            self._wake.wait()
-            self._parked_at = parked_at
-        for run in runs:
-            if not run.probe.sits_in_wake_trap():
-                run.probe.clear_wake_trap()
-            run.state = LoopState(looked_at=self._now(), idle_since=self._now())
-            run.look_at = 0.0
-        if self._now() - parked_at < PARK_AFTER:
-            self._park_after = min(self._park_after * 2, LONGEST_PARK_AFTER)
-        else:
-            self._park_after = PARK_AFTER
-        return parks
-
-
-def _all_sit(runs: list[WatchedRun]) -> bool:
-    return all(run.probe.sits_in_wake_trap() for run in runs if not run.probe.finished)
+    def _look_at_others(self, others: OthersOnce, runs: list[WatchedRun], glance: Glance) -> None:
+        """What other threads do, if a loop is late or we were; else only their clocks are read."""
+        try:
+            if glance.gap is not None or any(run.is_late for run in runs):
+                others.look(at_any_time=glance.gap is not None)
+            else:
+                used = sum(run.before.on_cpu or 0.0 for run in runs)
+                self._others.read_clocks(self._now(), used)
+        except Exception:  # noqa: BLE001 - a detail: a stall is told without it
+            log_once("others", "sentry_loopstall failed to look at other threads", exc_info=True)

@@ -450,7 +450,7 @@ def test_counts_are_pushed_when_stalls_have_stopped(
     from ..test_readme import block_loop
 
     monkeypatch.setattr(shared_limits, "PUSH_AFTER", 1.0)
-    monkeypatch.setattr(reporter, "LINGER", 0.05)
+    monkeypatch.setattr(reporter, "TEND_EVERY", 0.05)
     init({"shared_limits": own_redis.url})
     for _ in range(3):
         block_loop("shop.a", 0.1)

@@ -17,6 +17,7 @@ import pytest
 import sentry_sdk
 
 from sentry_loopstall import Cause
+from sentry_loopstall.loan import Borrowed
 from sentry_loopstall.recording import (
     Callback,
     Gap,
@@ -29,6 +30,7 @@ from sentry_loopstall.recording import (
     Waiting,
 )
 from sentry_loopstall.report.delivery import Delivery
+from sentry_loopstall.sdk import moment_in
 from sentry_loopstall.watch.variables import Reader
 
 from ..conftest import Captured, Event, Init
@@ -348,8 +350,9 @@ def test_the_scopes_own_data_comes_along(client: Captured) -> None:
         scope.set_context("cart", {"items": 3})
         scope.set_user({"id": "7"})
         seen = thirty_breadcrumbs()
-        context = copy_context()
-        samples = tuple(one._replace(context=context) for one in seen.samples)
+        borrowed = Borrowed(copy_context())
+        borrowed.moment = moment_in(copy_context())
+        samples = tuple(one._replace(borrowed=borrowed) for one in seen.samples)
     (event,) = sent(client, seen._replace(samples=samples))
     assert len(event["breadcrumbs"]["values"]) == 130
     stored = normalized(event)

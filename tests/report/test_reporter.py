@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from sentry_loopstall.loan import Loan
 from sentry_loopstall.recording import Recording
 from sentry_loopstall.report import reporter as module
 from sentry_loopstall.report.reporter import Reporter
@@ -54,7 +55,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeWork]:
         made.append(Work(more))
         return made[-1]
 
-    monkeypatch.setattr(module, "LINGER", 0.02)
+    monkeypatch.setattr(module, "TEND_EVERY", 0.02)
     yield make
     for one in made:
         one.hold.set()
@@ -87,22 +88,22 @@ def test_on_exit_the_thread_does_what_is_left(
     work: MakeWork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It ends with it, without lingering."""
-    monkeypatch.setattr(module, "LINGER", 60.0)
+    monkeypatch.setattr(module, "TEND_EVERY", 60.0)
     busy = work()
     busy.hold.clear()
     busy.reporter.put(RECORDING)
     busy.reporter.put(RECORDING)
     poll(lambda: busy.done == ["told"])
     busy.hold.set()
-    busy.reporter.drain(10.0)
+    busy.reporter.drain(time.monotonic() + 10.0)
     assert busy.done[:3] == ["told", "told", "left"]
     assert not our_threads()
 
 
-def test_on_exit_without_a_thread_it_is_done_by_who_exits(
-    work: MakeWork, monkeypatch: pytest.MonkeyPatch
+def test_on_exit_without_a_thread_nothing_is_told(
+    work: MakeWork, monkeypatch: pytest.MonkeyPatch, swallowed: Swallowed
 ) -> None:
-    """No thread may be started by then."""
+    """Code of the user's on the exiting thread might never return."""
 
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't create new thread at interpreter shutdown")
@@ -110,9 +111,48 @@ def test_on_exit_without_a_thread_it_is_done_by_who_exits(
     monkeypatch.setattr(threading.Thread, "start", refuse)
     late = work()
     late.reporter.put(RECORDING)
-    late.reporter.drain(10.0)
-    assert late.done == ["told", "left"]
-    assert late.threads == {"MainThread"}
+    late.reporter.drain(time.monotonic() + 10.0)
+    assert late.done == []
+    assert len(swallowed.records) == 1
+    swallowed.records.clear()
+
+
+def test_a_thread_that_was_prepared_is_there_until_no_loop_runs_any_more(work: MakeWork) -> None:
+    """CPython 3.12 starts none when the program has ended."""
+    ready = work()
+    ready.reporter.prepare()
+    assert len(our_threads()) == 1
+    ready.reporter.put(RECORDING)
+    poll(lambda: ready.done == ["told", "tended"])
+    assert len(our_threads()) == 1
+    ready.reporter.leave()
+    poll(lambda: not our_threads())
+
+
+def test_hangs_keep_to_the_queues_bound(work: MakeWork, swallowed: Swallowed) -> None:
+    """A hang takes the place of the newest stall, and what has no place is given back."""
+    full = work()
+    full.hold.clear()
+    given_back: list[str] = []
+
+    def one(name: str, *, ongoing: bool) -> Recording:
+        loan = Loan(lambda: None)
+        loan.give_back = lambda: given_back.append(name)  # type: ignore[method-assign]
+        return RECORDING._replace(id=name, ongoing=ongoing, loan=loan)
+
+    full.reporter.put(one("first", ongoing=False))
+    poll(lambda: full.done == ["told"])
+    for number in range(module.QUEUE):
+        full.reporter.put(one(f"stall {number}", ongoing=False))
+    full.reporter.put(one("newest", ongoing=False))
+    for number in range(2):
+        full.reporter.put(one(f"hang {number}", ongoing=True))
+    queued = [recording.id for recording in full.reporter._queue]
+    assert len(queued) == module.QUEUE
+    assert queued[:3] == ["hang 1", "hang 0", "stall 0"]
+    assert given_back == ["newest", f"stall {module.QUEUE - 1}", f"stall {module.QUEUE - 2}"]
+    assert len(swallowed.records) == 1
+    swallowed.records.clear()
 
 
 def test_exit_waits_no_longer_than_it_says(work: MakeWork) -> None:
@@ -122,7 +162,7 @@ def test_exit_waits_no_longer_than_it_says(work: MakeWork) -> None:
     hanging.reporter.put(RECORDING)
     poll(lambda: hanging.done == ["told"])
     began = time.monotonic()
-    hanging.reporter.drain(0.1)
+    hanging.reporter.drain(time.monotonic() + 0.1)
     assert time.monotonic() - began < 5
     assert hanging.done == ["told"]
 
@@ -130,5 +170,7 @@ def test_exit_waits_no_longer_than_it_says(work: MakeWork) -> None:
 def test_exit_without_anything_to_do_takes_no_time(work: MakeWork) -> None:
     """Nobody is waited for."""
     idle = work()
-    idle.reporter.drain(10.0)
-    assert idle.done == ["left"]
+    began = time.monotonic()
+    idle.reporter.drain(began + 10.0)
+    assert time.monotonic() - began < 5
+    assert idle.done == []

@@ -8,7 +8,7 @@ import gc
 import sys
 import threading
 
-from sentry_loopstall.watch.stacks import frames_of_all_threads
+from sentry_loopstall.watch.others import places_of_all_threads
 
 THREADS = 5
 
@@ -22,9 +22,10 @@ class Garbage:
         self.local.value = 1
 
 
-read = sys._current_frames if "plainly" in sys.argv else frames_of_all_threads
+read = sys._current_frames if "plainly" in sys.argv else places_of_all_threads
+OWN_ALLOCATIONS = 30  # before it comes to reading
 gc.disable()
-for allocations in range(3 * THREADS):
+for allocations in range(OWN_ALLOCATIONS + 3 * THREADS):
     stand = threading.Event()
     standing = threading.Barrier(THREADS + 1)
 
@@ -43,10 +44,9 @@ for allocations in range(3 * THREADS):
     is_enabled = gc.isenabled()
     gc.disable()
     seen = len(frames)
-    frames.clear()
     frames = read()
     print(seen, is_enabled, len(frames), gc.isenabled())
-    frames.clear()
+    del frames
     stand.set()
     for thread in threads:
         thread.join()

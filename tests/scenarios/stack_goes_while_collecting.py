@@ -1,14 +1,15 @@
 """Walks the stack of a thread that returns from all of it once garbage is collected.
 
 The collection comes at the next allocation, or at the one after... Prints the distinct numbers of
-frames that were seen, of how many there are.
+frames that were seen, of how many there are: none, if it came before the walk.
 """
 
 import gc
 import sys
 import threading
+from types import FrameType
 
-from sentry_loopstall.watch.stacks import frames_of_all_threads, read_run_once, sample_stack
+from sentry_loopstall.watch.frames import ByIdent, see
 
 DEPTH = 200
 
@@ -22,14 +23,17 @@ def down(depth: int, wait: threading.Event, here: threading.Event) -> None:
 
 
 def walk(thread_id: int, allocations: int) -> int:
-    frames = sys._current_frames() if "plainly" in sys.argv else frames_of_all_threads()
-    try:
-        gc.set_threshold(gc.get_count()[0] + allocations)
-        gc.enable()
-        read_run_once(frames[thread_id])
-        return sum(code is down.__code__ for code, _, _ in sample_stack(frames[thread_id]))
-    finally:
-        frames.clear()
+    frame: FrameType | None = sys._current_frames()[thread_id]
+    gc.set_threshold(gc.get_count()[0] + allocations)
+    gc.enable()
+    if "plainly" not in sys.argv:
+        del frame
+        return sum(code is down.__code__ for code in see(ByIdent(thread_id), whole=True).codes)
+    number = 0
+    while frame is not None:
+        number += frame.f_code is down.__code__
+        frame = frame.f_back
+    return number
 
 
 gc.disable()
@@ -53,4 +57,4 @@ for allocations in range(1, DEPTH + 60, 13):
     gc.callbacks.remove(let_it_return)
     wait.set()
     thread.join()
-print(*seen, "of", DEPTH + 1)
+print(*sorted(seen), "of", DEPTH + 1)

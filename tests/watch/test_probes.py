@@ -1,29 +1,40 @@
-"""The exact probe on a real loop, asked from inside of it: whose end a trap notes."""
+"""The exact probe on a real loop, asked from inside of it: what it says, what its traps do."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
+import selectors
 import threading
+from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from sentry_loopstall.watch.frames import frames_of_this_thread
 from sentry_loopstall.watch.probes import ExactProbe
+from sentry_loopstall.watch.stacks import run_once_of
 
 
 def selector_of(loop: asyncio.AbstractEventLoop) -> Any:
     return loop._selector  # type: ignore[attr-defined]  # private
 
 
+def probe_of_this_loop() -> ExactProbe:
+    loop, here = asyncio.get_running_loop(), threading.get_ident()
+    run_once = run_once_of(loop)
+    assert run_once is not None
+    return ExactProbe(loop, here, frames_of_this_thread(here), run_once)
+
+
 def test_a_trap_notes_the_end_of_the_stretch_that_was_seen() -> None:
     async def main() -> bool:
-        loop = asyncio.get_running_loop()
-        probe = ExactProbe(loop, threading.get_ident())
-        pulse, _ = probe.look(sys._getframe(), 0.0)
+        probe = probe_of_this_loop()
+        pulse = probe.look(0.0)
         probe.set_end_trap()
-        assert "select" in vars(selector_of(loop))
+        assert "select" in vars(selector_of(asyncio.get_running_loop()))
         assert not probe.end_is_known()
         await asyncio.sleep(0)
-        ended = probe.look(sys._getframe(), 0.0)[0].ended_at
+        ended = probe.look(0.0).ended_at
         assert pulse.started_at is not None
         assert ended is not None
         return pulse.started_at <= ended
@@ -35,14 +46,133 @@ def test_a_trap_that_is_set_too_late_never_notes_the_end_of_another_stretch() ->
     """The watcher may be kept away between the two: two short stretches are no long one."""
 
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        probe = ExactProbe(loop, threading.get_ident())
-        probe.look(sys._getframe(), 0.0)
+        probe = probe_of_this_loop()
+        probe.look(0.0)
         await asyncio.sleep(0)
         probe.set_end_trap()
-        assert "select" not in vars(selector_of(loop))
+        assert "select" not in vars(selector_of(asyncio.get_running_loop()))
         await asyncio.sleep(0)
         assert not probe.end_is_known()
-        assert probe.look(sys._getframe(), 0.0)[0].ended_at is None
+        assert probe.look(0.0).ended_at is None
 
     asyncio.run(main())
+
+
+class Iterating(selectors.SelectSelector):
+    """asyncio only iterates over the events, so they need be no list."""
+
+    def select(self, timeout: float | None = None) -> Any:
+        return iter(super().select(timeout))
+
+
+class Demanding(selectors.SelectSelector):
+    """With one parameter more than usual, and no default."""
+
+    def select(self, timeout: float | None, /, *more: object) -> Any:  # type: ignore[override]
+        assert not more
+        return super().select(timeout)
+
+
+@pytest.mark.parametrize("selector", [Iterating, Demanding])
+@pytest.mark.parametrize("trap", ["end", "wake"])
+def test_a_selector_of_any_kind_works_inside_of_a_trap(
+    selector: Callable[[], selectors.BaseSelector], trap: str
+) -> None:
+    async def main() -> str:
+        probe = probe_of_this_loop()
+        probe.look(0.0)
+        if trap == "end":
+            probe.set_end_trap()
+        else:
+            probe.set_wake_trap(lambda: None)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        return "fine"
+
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector())) as runner:
+        assert runner.run(main()) == "fine"
+
+
+def test_nothing_of_ours_that_fails_in_a_trap_reaches_the_loop() -> None:
+    def fail() -> None:
+        raise LookupError("ours")
+
+    async def main() -> bool:
+        probe = probe_of_this_loop()
+        probe.set_wake_trap(fail)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        return "select" in vars(selector_of(asyncio.get_running_loop()))
+
+    assert not asyncio.run(main())
+
+
+def test_what_the_poll_itself_raises_does() -> None:
+    class Broken(selectors.SelectSelector):
+        is_broken = False
+
+        def select(self, timeout: float | None = None) -> Any:
+            if self.is_broken:
+                raise OSError("broken")
+            return super().select(timeout)
+
+    async def main() -> None:
+        probe_of_this_loop().set_wake_trap(lambda: None)
+        selector_of(asyncio.get_running_loop()).is_broken = True
+        await asyncio.sleep(0)
+
+    loop = asyncio.SelectorEventLoop(Broken())
+    try:
+        with pytest.raises(OSError, match="broken"):
+            loop.run_until_complete(main())
+    finally:
+        selector_of(loop).is_broken = False
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+
+
+class OwnClock(asyncio.SelectorEventLoop):
+    """Time stands still, far in the future."""
+
+    def time(self) -> float:
+        return 1e9
+
+
+def test_a_clock_that_is_not_ours_gives_no_moment() -> None:
+    async def main() -> tuple[float | None, float | None]:
+        pulse = probe_of_this_loop().look(0.0)
+        return pulse.stretch, pulse.started_at
+
+    with asyncio.Runner(loop_factory=OwnClock) as runner:
+        stretch, started_at = runner.run(main())
+    assert stretch is not None
+    assert started_at is None
+
+
+def test_a_frozen_clock_gives_no_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As freezegun has it: asyncio's own method asks a clock that somebody has replaced."""
+
+    async def main() -> float | None:
+        monkeypatch.setattr("time.monotonic", lambda: 1e9)
+        asyncio.get_running_loop().call_later(0, lambda: None)
+        await asyncio.sleep(0)
+        return probe_of_this_loop().look(0.0).started_at
+
+    try:
+        assert asyncio.run(main()) is None
+    finally:
+        monkeypatch.undo()
+
+
+class Inherits(asyncio.SelectorEventLoop):
+    def _run_once(self) -> None:
+        super()._run_once()  # type: ignore[misc]  # private
+
+
+@pytest.mark.parametrize("loop_class", [asyncio.SelectorEventLoop, Inherits])
+def test_a_class_that_only_calls_what_it_inherits_shows_its_poll(loop_class: Any) -> None:
+    async def main() -> bool:
+        return probe_of_this_loop().look(0.0).started_at is not None
+
+    with asyncio.Runner(loop_factory=loop_class) as runner:
+        assert runner.run(main())

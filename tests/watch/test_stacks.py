@@ -20,7 +20,7 @@ def test_garbage_that_waits_to_be_collected_never_freezes_the_process() -> None:
 
 REFUSED = """
 import gc, sys
-from sentry_loopstall.watch.stacks import frames_of_all_threads
+from sentry_loopstall.watch.others import places_of_all_threads
 
 def refuse(event, arguments):
     if event == "sys._current_frames":
@@ -30,7 +30,7 @@ sys.addaudithook(refuse)
 for switch in (gc.enable, gc.disable):
     switch()
     try:
-        frames_of_all_threads()
+        places_of_all_threads()
     except RuntimeError as error:
         print(error, gc.isenabled())
 """
@@ -51,7 +51,7 @@ def test_reading_them_plainly_would_freeze_it() -> None:
 
 
 def test_a_stack_that_goes_while_garbage_is_collected_is_seen_whole() -> None:
-    assert lines_of(GOES) == ["201 of 201"]
+    assert lines_of(GOES) in (["0 201 of 201"], ["201 of 201"])
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="collects between bytecodes only")
@@ -65,4 +65,4 @@ def test_walked_plainly_it_would_not_be() -> None:
         timeout=60,
         check=False,
     )
-    assert ran.returncode < 0 or ran.stdout.split() != ["201", "of", "201"]
+    assert ran.returncode < 0 or not {*ran.stdout.split()} <= {"0", "of", "201"}

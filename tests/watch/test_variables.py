@@ -18,8 +18,13 @@ from hypothesis import strategies as st
 
 from sentry_loopstall.diagnose.candidates import MAX_KNOWN, Candidates
 from sentry_loopstall.diagnose.in_app import InAppRules
-from sentry_loopstall.watch.recorder import READ_NOTHING, Recorder
-from sentry_loopstall.watch.stacks import F_LOCALS_IS_A_SNAPSHOT, RunOnce, sample_stack
+from sentry_loopstall.loan import Loan
+from sentry_loopstall.recording import RawFrame
+from sentry_loopstall.watch.callback_reader import READ_NOTHING
+from sentry_loopstall.watch.frames import ByIdent, see
+from sentry_loopstall.watch.probes import Closer
+from sentry_loopstall.watch.recorder import Reading, Recorder, Taken
+from sentry_loopstall.watch.slots import F_LOCALS_IS_A_SNAPSHOT
 from sentry_loopstall.watch.variables import (
     MAX_BITS,
     MAX_ITEMS,
@@ -40,6 +45,8 @@ from ..fakes import (
     loop_frame,
     module_body,
 )
+
+NO_LOAN = Loan(lambda: None)
 
 snapshots_only = pytest.mark.skipif(
     not F_LOCALS_IS_A_SNAPSHOT, reason="since 3.13 nothing is left behind by a look"
@@ -87,15 +94,21 @@ class Standing:
         self._go_on.set()
         assert self._stands.wait(10)
 
+    @property
+    def source(self) -> ByIdent:
+        assert self._thread.ident is not None
+        return ByIdent(self._thread.ident)
+
+    def frames(self) -> tuple[RawFrame, ...]:
+        """Where it stands, innermost first."""
+        return see(self.source, whole=True).frames
+
     def variables(self, code: CodeType | None = None) -> dict[str, Any]:
         """Those of the function, or of another that stands on its stack."""
-        assert self._thread.ident is not None
-        innermost: FrameType | None = sys._current_frames()[self._thread.ident]
-        frames = sample_stack(innermost)
+        frames = self.frames()
         code = code or getattr(self._function, "__code__", None)
         place = next(number for number, one in enumerate(frames) if one[0] is code)
-        found = variables_of(innermost, frames, [place])
-        del innermost
+        found = variables_of(self.source, frames, [place], NO_LOAN)
         assert [at for at, _ in found] == [place]
         return found[0][1]
 
@@ -220,9 +233,8 @@ def taken() -> Any:
     return sys._getframe(1).f_locals["extra"]
 
 
-@snapshots_only
-def test_a_traced_function_is_left_alone() -> None:
-    """Its snapshot is written back to its variables."""
+def test_a_traced_function_does_not_notice() -> None:
+    """Up to 3.12 a snapshot of its variables is written back to them."""
 
     def trace(frame: FrameType, event: str, argument: object) -> Any:
         return trace
@@ -245,12 +257,11 @@ def test_a_traced_function_is_left_alone() -> None:
     standing._function = traced
     with standing:
         standing._function = function
-        assert standing.variables() == {}
+        assert standing.variables()["value"] == "1"
     assert results == [1]
 
 
-@snapshots_only
-def test_a_function_about_to_be_traced_is_left_alone() -> None:
+def test_a_function_about_to_be_traced_does_not_notice() -> None:
     """While the tracer is told of the call nothing says yet that it is traced."""
     results: list[Any] = []
 
@@ -271,7 +282,7 @@ def test_a_function_about_to_be_traced_is_left_alone() -> None:
     standing = Standing(traced)
     with standing:
         standing._function = function  # type: ignore[assignment]  # looked at by its code only
-        assert standing.variables() == {}
+        assert standing.variables()["argument"] == "'here'"
     assert results == ["here"]
 
 
@@ -283,14 +294,10 @@ def test_the_namespace_of_a_module_or_a_class_is_not_looked_at() -> None:
     def function(wait: Callable[[], None]) -> None:
         exec(code, {**namespace, "wait": wait})
 
-    standing = Standing(function)
-    with standing:
-        assert standing._thread.ident is not None
-        innermost: FrameType | None = sys._current_frames()[standing._thread.ident]
-        frames = sample_stack(innermost)
+    with Standing(function) as standing:
+        frames = standing.frames()
         place = next(number for number, one in enumerate(frames) if one[0] is code)
-        assert variables_of(innermost, frames, [place]) == ((place, {}),)
-        del innermost
+        assert variables_of(standing.source, frames, [place], NO_LOAN) == ()
 
 
 class AskedError(Exception):
@@ -533,22 +540,21 @@ def test_only_the_frames_that_are_asked_for() -> None:
         inner(wait)
 
     with Standing(function) as standing:
-        assert standing._thread.ident is not None
-        innermost: FrameType | None = sys._current_frames()[standing._thread.ident]
-        frames = sample_stack(innermost)
+        frames, source = standing.frames(), standing.source
         places = [
             number
             for number, one in enumerate(frames)
             if one[0] in (inner.__code__, function.__code__)
         ]
-        found = dict(variables_of(innermost, frames, places))
+        found = dict(variables_of(source, frames, places, NO_LOAN))
         assert [sorted(found[place]) for place in places] == [["wait"], ["inner", "mine", "wait"]]
         other = (frames[0][0], *frames[places[1]][1:])
         moved_on = (*frames[: places[1]], other, *frames[places[1] + 1 :])
-        assert [place for place, _ in variables_of(innermost, moved_on, places)] == places[:1]
-        assert variables_of(innermost, frames, ()) == ()
-        assert variables_of(None, frames, places) == ()
-        del innermost
+        after = dict(variables_of(source, moved_on, places, NO_LOAN))
+        assert after == {places[0]: found[places[0]], places[1]: {}}
+        assert variables_of(source, frames, (), NO_LOAN) == ()
+    ended = dict(variables_of(source, frames, places, NO_LOAN))
+    assert ended == {places[0]: {}, places[1]: {}}
 
 
 def names_of(*outermost_first: Any, rules: InAppRules | None = None) -> list[str]:
@@ -600,17 +606,20 @@ def test_what_is_remembered_has_an_end() -> None:
 
 def test_the_variables_of_another_callback_are_never_taken_for_its_own() -> None:
     """It may stand on the same line, for another request."""
-    recorder = Recorder(MAIN_THREAD, (), 0.0, READ_NOTHING)
-    from sentry_loopstall.watch.recorder import Reading
-
-    first, second, unknown = (RunOnce(None, 0.0, None, number, 3) for number in (0, 1, None))
     loop = asyncio.new_event_loop()
+    recorder = Recorder(
+        MAIN_THREAD, (), 0.0, started_at=0.0, loop=lambda: loop, reader=READ_NOTHING
+    )
+
+    def closer(number: int | None, stack: RawFrame = PRICE) -> Closer:
+        return Closer([], (stack,), frozenset(), number, 3)
+
     try:
-        recorder.add((PRICE,), first, loop, Reading(0.1), late=0.0, variables=((0, {"who": "1"}),))
+        taken = Taken(closer(0), variables=((0, {"who": "1"}),))
+        recorder.add(taken, Reading(0.1), late=0.0)
     finally:
         loop.close()
-    assert recorder.variables_of_same((PRICE,), first) == ((0, {"who": "1"}),)
-    assert recorder.variables_of_same((HANDLER,), first) == ()
-    assert recorder.variables_of_same((PRICE,), second) == ()
-    assert recorder.variables_of_same((PRICE,), unknown) == ()
-    assert recorder.variables_of_same((PRICE,), None) == ()
+    assert recorder.variables_of_same(closer(0)) == ((0, {"who": "1"}),)
+    assert recorder.variables_of_same(closer(0, HANDLER)) == ()
+    assert recorder.variables_of_same(closer(1)) == ()
+    assert recorder.variables_of_same(closer(None)) == ()

@@ -1,0 +1,74 @@
+"""Runs on the watcher thread: sleep without a wake-up while every loop idles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ..clock import monotonic
+from .detector import LoopState
+from .wake import Wake
+from .watched_run import WatchedRun
+
+PARK_AFTER = 1.0  # seconds that every loop must have looked idle
+LONGEST_PARK_AFTER = 60.0  # while parking does not pay
+SETTLE = 0.05  # seconds to wait until every loop sits in its wake trap
+
+
+class Parking:
+    """Parks the watcher on traps that wake it when a loop leaves its poll."""
+
+    def __init__(self, now: Callable[[], float] = monotonic) -> None:
+        self._now = now
+        self._park_after = PARK_AFTER
+        self._parked_at: float | None = None
+        self.is_parked = False
+        """Whether only a wake-up ends the sleep: a loop that starts to run has to give one."""
+
+    def take_parked_at(self) -> float | None:
+        """Since when the watcher slept, once, if it was parked until just now."""
+        parked_at, self._parked_at = self._parked_at, None
+        return parked_at
+
+    def is_worth_it(self, runs: Sequence[WatchedRun]) -> bool:
+        """Whether every loop has been idle for long, and each can wake the watcher."""
+        latest = self._now() - self._park_after
+        for run in runs:
+            since = run.state.idle_since
+            if since is None or since > latest or not run.probe.can_wake:
+                return False
+        return True
+
+    def park(self, wake: Wake, running: Callable[[], Sequence[WatchedRun]]) -> bool:
+        """Sleep until a loop leaves its poll or another one starts to run.
+
+        False where that would be missed.
+        """
+        runs = running()
+        wake.clear()
+        for run in runs:
+            run.probe.set_wake_trap(wake.set)
+        deadline = self._now() + SETTLE
+        while not _all_sit(runs) and (left := deadline - self._now()) > 0:
+            wake.wait(left)
+        parked_at = self._now()
+        # Before the loops are counted: one that starts from now on sees it, and wakes us.
+        self.is_parked = True
+        parks = _all_sit(runs) and len(running()) == len(runs)
+        if parks:
+            wake.wait()
+            self._parked_at = parked_at
+        self.is_parked = False
+        for run in runs:
+            if not run.probe.sits_in_wake_trap():
+                run.probe.clear_wake_trap()
+            run.state = LoopState(looked_at=self._now(), idle_since=self._now())
+            run.look_at = 0.0
+        if self._now() - parked_at < PARK_AFTER:
+            self._park_after = min(self._park_after * 2, LONGEST_PARK_AFTER)
+        else:
+            self._park_after = PARK_AFTER
+        return parks
+
+
+def _all_sit(runs: Sequence[WatchedRun]) -> bool:
+    return all(run.probe.sits_in_wake_trap() for run in runs if not run.probe.finished)
