@@ -23,7 +23,7 @@ FORBIDDEN = {
     "report": ("watch", "integration", "detection", "console"),
 }
 # Plain records and helpers: they know of no layer at all.
-BASICS = ("stall", "recording", "expected", "options", "server_url", "log")
+BASICS = ("stall", "recording", "expected", "options", "server_url", "log", "sensitive")
 
 OUTSIDE = {
     "sentry_sdk": {
