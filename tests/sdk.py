@@ -73,5 +73,5 @@ def traces_of_requests(receiver: EnvelopeReceiver) -> dict[str, str]:
         span["trace_id"]: span["attributes"]["url.path"]["value"]
         for sent in receiver.items("span")
         for span in sent["items"]
-        if span["is_segment"]
+        if span["is_segment"] and "url.path" in span["attributes"]
     }
