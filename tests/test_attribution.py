@@ -24,6 +24,7 @@ from sentry_loopstall import Stall
 
 from .blocking import nap, spin
 from .conftest import Captured, Event, Init, poll
+from .sdk import transaction
 from .test_detection import LOOPS, RUNNERS, Runner, title
 
 SECRET = "hunter2-the-secret"
@@ -434,7 +435,7 @@ def test_only_the_blocked_tasks_scope_is_in_the_event(
         with sentry_sdk.isolation_scope() as scope:
             scope.set_user({"id": who})
             scope.set_tag("who", who)
-            with sentry_sdk.start_transaction(name=f"/{who}", op="http.server"):
+            with transaction(f"/{who}"):
                 sentry_sdk.add_breadcrumb(message=f"crumb of {who}")
                 span = sentry_sdk.get_current_span()
                 assert span is not None

@@ -32,6 +32,7 @@ BASICS = (
     "options",
     "quiet_threads",
     "recording",
+    "sensitive",
     "server_url",
     "stall",
 )

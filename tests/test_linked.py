@@ -16,6 +16,7 @@ from sentry_loopstall import EventLoopBlocked
 
 from .blocking import nap, spin
 from .conftest import Captured, Event, Init, poll
+from .sdk import span, transaction
 from .test_detection import LOOPS, Runner
 
 
@@ -54,10 +55,10 @@ def test_the_innermost_open_span_is_the_events(
         await asyncio.sleep(0.01)
         with (
             sentry_sdk.isolation_scope(),
-            sentry_sdk.start_transaction(name="/orders", op="http.server"),
-            sentry_sdk.start_span(op="db.query") as span,
+            transaction("/orders"),
+            span("db.query") as opened,
         ):
-            ids.extend((span.trace_id, span.span_id))
+            ids.extend((opened.trace_id, opened.span_id))
             nap(0.5)
             await asyncio.sleep(0.01)
 
@@ -85,8 +86,8 @@ def test_the_span_is_the_one_of_the_block_however_late_it_is_told(
         return event
 
     async def request(name: str, block: Callable[[float], object]) -> None:
-        with sentry_sdk.start_transaction(name=name), sentry_sdk.start_span(op="work") as span:
-            ids[name] = span.span_id
+        with transaction(name), span("work") as opened:
+            ids[name] = opened.span_id
             block(0.2)
             await asyncio.sleep(0.01)
 
@@ -97,7 +98,7 @@ def test_the_span_is_the_one_of_the_block_however_late_it_is_told(
             await request("/second", doze)
             drowse(0.2)
             await asyncio.sleep(0.01)
-            with sentry_sdk.start_transaction(name="/third"):
+            with transaction("/third"):
                 told.set()
                 await asyncio.get_running_loop().run_in_executor(None, captured.wait_for_events, 3)
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import functools
 import gc
 import json
 import time
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from .blocking import nap
 from .conftest import Captured, Event, Init
+from .sdk import knows, needs_data_collection, personal
 from .test_detection import LOOPS, Runner
 
 SECRET = "hunter2-the-secret"
@@ -84,6 +87,7 @@ def test_with_it_the_culprits_go_along(init: Init, captured: Captured, runner: R
     }
 
 
+@pytest.mark.skipif(not knows("include_local_variables"), reason="SDK 3 has no such option")
 def test_the_clients_own_option_has_no_say(init: Init, captured: Captured) -> None:
     """It is about the variables of exceptions, and on by default."""
     init({"include_locals": True}, include_local_variables=False)
@@ -198,6 +202,86 @@ def test_a_function_that_changes_everything_all_the_time_is_not_disturbed(
     # On a busy machine nobody is to blame.
     if "loop_stall.culprit" in event["tags"]:
         assert {"rounds", "mapping", "numbers"} <= set(variables(event))
+
+
+class Column(enum.Enum):
+    PASSWORD = "password"
+
+
+class Header(str):
+    __slots__ = ()
+
+
+def in_containers(password: str, form: dict[str, Any], scope: Any, *pair: Any) -> None:
+    headers = dict(scope["headers"])  # noqa: F841 - looked at
+    of_bytes = {b"password": password.encode(), b"user": b"ann"}  # noqa: F841 - looked at
+    nested = {"deep": [{"form": {b"Api-Key": password}}, ("db_pass", password)]}  # noqa: F841
+    rows = {("eu", "password"): password, Column.PASSWORD: password}  # noqa: F841 - looked at
+    long = {"x" * 200 + "password": password}  # noqa: F841 - looked at
+    session = {"id": password}  # noqa: F841 - looked at
+    time.sleep(0.2)
+
+
+def in_pairs_and_texts(password: str, form: dict[str, Any], scope: Any, *pair: Any) -> None:
+    own = [(Header("Cookie"), password), {Header("cookie"): password}]  # noqa: F841 - looked at
+    flat = ["mysql", "ann", "--password", password, "-v"]  # noqa: F841 - looked at
+    fields = [{"name": "password", "value": password}]  # noqa: F841 - looked at
+    members = frozenset({("token", password, True)})  # noqa: F841 - looked at
+    body = json.dumps({"user": "ann", "password": password})  # noqa: F841 - looked at
+    for name, value in scope["headers"]:
+        time.sleep(0.2)
+        assert (name, value) == scope["headers"][0]
+        break
+
+
+CLIENTS: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "with personal data": personal(),
+    "data_collection": {"data_collection": {}},
+    "denylist": {"data_collection": {"stack_frame_variables": {"mode": "denylist"}}},
+    "allowlist": {
+        "data_collection": {"stack_frame_variables": {"mode": "allowlist", "terms": ["o", "a"]}}
+    },
+}
+
+
+@pytest.mark.filterwarnings("ignore:The send_default_pii option is deprecated")
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("block", [in_containers, in_pairs_and_texts])
+def test_no_password_leaves_whatever_the_client_is_like(
+    init: Init, captured: Captured, client: str, block: Callable[..., None]
+) -> None:
+    """With a scrubber of the SDK's, with `data_collection`, with neither."""
+    if "data_collection" in CLIENTS[client] and not knows("data_collection"):
+        pytest.skip("this version of the SDK has no `data_collection`")
+    init({"include_locals": True, "threshold": 0.1, "hang_after": 0.15}, **CLIENTS[client])
+    headers = [(b"authorization", f"Basic {SECRET}".encode()), (b"accept", b"*")]
+
+    async def main() -> None:
+        await asyncio.sleep(0.01)
+        block(SECRET, {"password": SECRET}, {"headers": headers}, "password", SECRET)
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    events = captured.wait_for_events(2)
+    for event in events:
+        found = variables(event)
+        assert len(found) >= 9
+        assert found["password"] == "[Filtered]"
+    assert SECRET not in json.dumps(events)
+
+
+@needs_data_collection
+@pytest.mark.parametrize("chosen", [False, {"mode": "off"}])
+def test_none_leave_where_the_client_collects_none(
+    init: Init, captured: Captured, chosen: object
+) -> None:
+    """As for the SDK's own events."""
+    init({"include_locals": True}, data_collection={"stack_frame_variables": chosen})
+    asyncio.run(handler())
+    (event,) = captured.wait_for_events()
+    frames = event["exception"]["values"][0]["stacktrace"]["frames"]
+    assert not any("vars" in one for one in frames)
 
 
 def test_they_are_read_of_nobody_elses_frames(init: Init, captured: Captured) -> None:

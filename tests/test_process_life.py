@@ -19,6 +19,7 @@ from example_app.receiver import EnvelopeReceiver
 
 from .children import SCENARIOS, environment
 from .conftest import poll
+from .sdk import traces_of_requests
 
 
 @pytest.fixture
@@ -166,12 +167,8 @@ def test_one_of_four_concurrent_requests_blocks_and_its_event_is_its_own(
     crumbs = [crumb.get("message") for crumb in event["breadcrumbs"]["values"]]
     assert "crumb of mallory" in crumbs
     assert not {f"crumb of {who}" for who in ("alice", "bob", "carol")} & set(crumbs)
-    traces = {
-        transaction["contexts"]["trace"]["trace_id"]: transaction["request"]["url"]
-        for transaction in receiver.items("transaction")
-        if "/hello/" in transaction["request"]["url"]
-    }
-    assert traces[event["contexts"]["trace"]["trace_id"]].endswith("/hello/mallory")
+    traces = traces_of_requests(receiver)
+    assert traces[event["contexts"]["trace"]["trace_id"]] == "/hello/mallory"
     context = event["contexts"]["loop_stall"]
     assert context["duration_ms"] == pytest.approx(500, abs=100)
     assert context["blocking_call"] == "time.sleep(0.5)"

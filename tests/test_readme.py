@@ -37,8 +37,10 @@ from sentry_loopstall.console import EXPLANATIONS
 from sentry_loopstall.options import _FROM_ENVIRONMENT, Options, enabled
 from sentry_loopstall.report.limits import Limits, Permit, Subject
 from sentry_loopstall.report.redis_server import TIMEOUT
+from sentry_loopstall.report.scrubbing import Scrubber
 from sentry_loopstall.report.shared_limits import KEEP, PUSH_AFTER, WARN_AFTER
 from sentry_loopstall.server_url import ServerUrl
+from sentry_loopstall.watch.variables import MAX_NAME, Reader
 
 from .conftest import DSN, Captured, Event, Init, KeepingTransport, poll
 from .frameworks.served import SERVED
@@ -77,6 +79,46 @@ def table(*header: str) -> list[list[str]]:
 def names(cell: str) -> list[str]:
     """What a cell has in backticks."""
     return re.findall(r"`([^`]+)`", cell)
+
+
+# What is taken out of local variables
+
+
+def bullet(begin: str) -> str:
+    """A point of a list, from its first words on."""
+    (found,) = re.findall(rf"^- {re.escape(begin)}.*\n(?:  .*\n)*", README, flags=re.MULTILINE)
+    return str(found)
+
+
+def told(**variables: object) -> dict[str, Any]:
+    """Local variables as they leave."""
+    return Scrubber().variables({name: Reader().plain(value) for name, value in variables.items()})
+
+
+def test_what_it_says_of_names_is_taken_out() -> None:
+    """The terms, each shape, each text."""
+    terms = names(bullet("What is called like a secret").split("...")[0])
+    assert {"password", "key"} < set(terms)
+    assert all(told(**{f"my_{term}": "x"})[f"my_{term}"] == "[Filtered]" for term in terms)
+    quoted = [one for one in names(bullet("A name is")) if "x" in one]
+    assert len(quoted) == 5
+    for one in quoted:
+        value = ast.literal_eval(one) if one[0] in "([" else one
+        shown = str(told(it=value)["it"])
+        assert "[Filtered]" in shown
+        assert "x" not in shown.replace("b'cookie'", "")
+
+
+def test_what_it_says_of_names_that_mislead_holds() -> None:
+    """In both directions."""
+    assert {"card", "keys = 3"} <= set(names(bullet("It goes by names")))
+    assert told(card="x", keys=3) == {"card": "'x'", "keys": "[Filtered]"}
+    assert told(it={"password"}, row=["x"], by={"x": 1}) == {
+        "it": ["'password'"],
+        "row": ["'x'"],
+        "by": {"x": "1"},
+    }
+    assert f"more than {MAX_NAME} characters" in " ".join(bullet("A name is").split())
 
 
 # The issue on the first screen

@@ -155,7 +155,7 @@ class _Story:
         self._listening = listening
         self.include_locals = listening.options.include_locals
         self.presentation = Presentation(
-            listening.options.error_after, listening.include_source_context, listening.rules
+            listening.options.error_after, listening.context_lines, listening.rules
         )
 
     @cached_property

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ..diagnose.in_app import CodeFrame, InAppRules, classify
 from ..recording import ThreadStack
-from .source import called_name, expression, window
+from .source import CONTEXT_LINES, called_name, expression, window
 
 MAX_SYMBOL = 250  # characters of a function's name; Relay keeps 512
 MAX_MODULE = 250
@@ -30,15 +30,15 @@ MAX_THREADS_BYTES = 400_000
 
 
 class Presentation(NamedTuple):
-    """How the client wants its events."""
+    """How the client wants its events; with no line around a line there is no source at all."""
 
     error_after: float
-    include_source_context: bool = True
+    context_lines: int = CONTEXT_LINES
     rules: InAppRules = InAppRules()
 
     def call(self, frame: CodeFrame) -> str | None:
         """What a frame evaluates, as far as source text may go along."""
-        return expression(frame) if self.include_source_context else called_name(frame)
+        return expression(frame) if self.context_lines else called_name(frame)
 
 
 class Room:
@@ -49,8 +49,11 @@ class Room:
 
     def take(self, lines: Iterable[str]) -> bool:
         """Whether these lines fit."""
-        self._left -= sum(map(len, lines))
-        return self._left >= 0
+        size = sum(map(len, lines))
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
 
 
 def stack_as_dict(
@@ -118,15 +121,17 @@ def frame_as_dict(
         "lineno": frame.lineno,
         "in_app": frame.in_app,
     }
-    if frame.in_app and presentation.include_source_context and frame.lineno is not None:
-        lines = window(filename, frame.module, frame.lineno)
-        if lines is not None:
-            around = () if alone else (*lines.before, *lines.after)
-            if room is None or room.take((lines.line, *around)):
-                shown["context_line"] = lines.line
-                if not alone:
-                    shown["pre_context"] = list(lines.before)
-                    shown["post_context"] = list(lines.after)
+    if not frame.in_app or not presentation.context_lines or frame.lineno is None:
+        return shown
+    lines = window(filename, frame.module, frame.lineno, presentation.context_lines)
+    if lines is None:
+        return shown
+    if not alone and (room is None or room.take((*lines.before, lines.line, *lines.after))):
+        shown["context_line"] = lines.line
+        shown["pre_context"] = list(lines.before)
+        shown["post_context"] = list(lines.after)
+    elif room is None or room.take((lines.line,)):
+        shown["context_line"] = lines.line
     return shown
 
 

@@ -18,6 +18,7 @@ from ..options import Options
 from ..recording import Callback
 from ..sdk import Moment, can_send, options_of, run_in, transaction_of
 from ..stall import EventLoopBlocked, Outcome, Stall
+from .collection import collection_of
 from .transport import needs_stand_in, stand_in_for
 
 
@@ -27,7 +28,7 @@ class Listening(NamedTuple):
     options: Options
     can_send: bool
     rules: InAppRules
-    include_source_context: bool
+    context_lines: int
 
 
 def listening() -> Listening | None:
@@ -50,7 +51,7 @@ def listening() -> Listening | None:
             include=tuple(chosen.get("in_app_include") or ()),
             exclude=tuple(chosen.get("in_app_exclude") or ()),
         ),
-        include_source_context=bool(chosen.get("include_source_context", True)),
+        context_lines=collection_of(chosen).context_lines,
     )
 
 

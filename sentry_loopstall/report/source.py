@@ -31,17 +31,19 @@ class Window(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def window(filename: str, module: str, lineno: int) -> Window | None:
+def window(
+    filename: str, module: str, lineno: int, context_lines: int = CONTEXT_LINES
+) -> Window | None:
     """The lines around `lineno`, None where there is no source."""
     lines = _lines(filename, module)
     if not 0 < lineno <= len(lines):
         return None
-    shown = [line[:MAX_LINE] for line in lines[max(0, lineno - 1 - CONTEXT_LINES) :]]
-    before = min(lineno - 1, CONTEXT_LINES)
+    shown = [line[:MAX_LINE] for line in lines[max(0, lineno - 1 - context_lines) :]]
+    before = min(lineno - 1, context_lines)
     return Window(
         before=tuple(shown[:before]),
         line=shown[before],
-        after=tuple(shown[before + 1 : before + 1 + CONTEXT_LINES]),
+        after=tuple(shown[before + 1 : before + 1 + context_lines]),
     )
 
 

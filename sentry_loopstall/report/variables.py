@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import sentry_sdk
 
 from ..diagnose.diagnosis import Finding
+from ..log import log_once
+from ..sensitive import FILTERED
 from ..stall import Cause
+from .collection import collection_of
+from .scrubbing import Scrubber
 
 MAX_BYTES = 1800  # of a frame's variables; Relay keeps 2 KB
 
@@ -17,7 +20,8 @@ MAX_BYTES = 1800  # of a frame's variables; Relay keeps 2 KB
 def add_variables(event: dict[str, Any], finding: Finding) -> None:
     """Put the culprit's variables on its frame, where somebody's function is to blame.
 
-    The SDK's scrubber sees them once more when the event is captured, but only their names.
+    The SDK's scrubber, where it has one, sees them once more when the event is captured, but only
+    their names.
     """
     place = finding.shown.place
     if place is None or finding.culprit is None or finding.holder is not None:
@@ -27,10 +31,26 @@ def add_variables(event: dict[str, Any], finding: Finding) -> None:
     frames = event["exception"]["values"][0]["stacktrace"]["frames"]
     from_the_innermost = len(frames) - 1 - place
     variables = dict(finding.shown.sample.variables).get(from_the_innermost)
-    if variables:
-        scrubber = sentry_sdk.get_client().options.get("event_scrubber")
-        scrub_dict = getattr(scrubber, "scrub_dict", None)
-        frames[place]["vars"] = as_shown(scrubbed(fitting(variables), scrub_dict))
+    if not variables:
+        return
+    try:
+        told = collected(variables)
+    except Exception:  # noqa: BLE001 - the user's scrubber may raise anything
+        log_once("variables", "a scrubber raised; local variables are left out", exc_info=True)
+        return
+    if told:
+        frames[place]["vars"] = as_shown(fitting(told))
+
+
+def collected(variables: dict[str, Any]) -> dict[str, Any]:
+    """What the client wants of a function's variables, without secrets."""
+    options = sentry_sdk.get_client().options
+    collection = collection_of(options)
+    if not collection.variables:
+        return {}
+    # There is none in SDK 3, and none with `data_collection`; somebody's own may lack the method.
+    scrub_dict = getattr(options.get("event_scrubber"), "scrub_dict", None)
+    return Scrubber(scrub_dict, collection.denied).variables(variables, collection.allowed)
 
 
 class Shown(str):
@@ -56,30 +76,10 @@ def fitting(variables: dict[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     left = MAX_BYTES
     for name, value in variables.items():
-        size = len(json.dumps({name: value}))
+        # What a scrubber put in the place of a value is shown as such.
+        size = len(json.dumps({name: value}, default=lambda _: FILTERED))
         if size <= left:
             kept[name] = value
             left -= size
     missing = len(variables) - len(kept)
     return {**kept, "…": f"{missing} more"} if missing else kept
-
-
-def scrubbed(value: Any, scrub_dict: Callable[[dict[str, Any]], object] | None) -> Any:
-    """The same with every dictionary in it scrubbed, and every pair of a name and a value.
-
-    Of its own the SDK's scrubber goes one level deep; ASGI's headers are pairs in a list.
-    """
-    if scrub_dict is None:
-        return value
-    if isinstance(value, dict):
-        inner = {name: scrubbed(item, scrub_dict) for name, item in value.items()}
-        scrub_dict(inner)
-        return inner
-    if isinstance(value, list):
-        items = [scrubbed(item, scrub_dict) for item in value]
-        if len(items) == 2 and isinstance(items[0], str):  # noqa: PLR2004 - a pair
-            pair = {items[0].removeprefix("b").strip("'\""): items[1]}
-            scrub_dict(pair)
-            items[1] = next(iter(pair.values()))
-        return items
-    return value

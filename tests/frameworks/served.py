@@ -13,8 +13,8 @@ class Served:
     """An application of `apps/`, and the server that runs it.
 
     In `command`, which follows `python -m`, `{port}` stands for the port. `transaction` is what
-    Sentry's own integration calls the request, `handler` the function that the framework calls.
-    `packages` must be importable.
+    Sentry's own integration calls the request, `in_sdk_3` what that of SDK 3 does where it is
+    another name, `handler` the function that the framework calls. `packages` must be importable.
     """
 
     framework: str
@@ -24,6 +24,7 @@ class Served:
     transaction: str
     packages: tuple[str, ...]
     handler: str = "hello"
+    in_sdk_3: str | None = None
 
 
 _UVICORN = "uvicorn --host=127.0.0.1 --port={port} --log-level=warning"
@@ -54,6 +55,7 @@ SERVED = (
         "hypercorn --bind=127.0.0.1:{port} quart_app:app",
         "hello",
         ("quart", "hypercorn"),
+        in_sdk_3="/hello/<who>",
     ),
     Served(
         "Litestar",
@@ -110,6 +112,7 @@ SERVED = (
         "aiohttp.web --hostname=127.0.0.1 --port={port} aiohttp_app:make_app",
         "aiohttp_app.hello",
         ("aiohttp",),
+        in_sdk_3="/hello/{who}",
     ),
     Served(
         "Sanic",

@@ -53,7 +53,7 @@ from ..fakes import (
 
 THRESHOLD = 0.25
 AS_EVER = Presentation(error_after=2.0)
-NO_SOURCE = Presentation(error_after=2.0, include_source_context=False)
+NO_SOURCE = Presentation(error_after=2.0, context_lines=0)
 STARTED = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
 
 COMPUTED = Measured(on_cpu=1.0, process=1.0)

@@ -396,15 +396,14 @@ def test_the_sdks_own_profiler_is_linked_instead(tell: Any, captured: Captured) 
     assert len(chunks(captured)) == 1
     sentry_sdk.profiler.start_profiler()
     try:
-        with sentry_sdk.start_transaction(name="beside") as transaction:
-            theirs = transaction.get_profile_context()
+        theirs = sentry_sdk.profiler.continuous_profiler.get_profiler_id()
         assert theirs is not None
         Delivery().tell(standing(tax()))
     finally:
         sentry_sdk.profiler.stop_profiler()
-    ours = [one for one in chunks(captured) if one["profiler_id"] != theirs["profiler_id"]]
+    ours = [one for one in chunks(captured) if one["profiler_id"] != theirs]
     assert len(ours) == 1
-    assert profiler_ids(captured) == [ours[0]["profiler_id"], theirs["profiler_id"]]
+    assert profiler_ids(captured) == [ours[0]["profiler_id"], theirs]
 
 
 def test_without_the_sdks_private_function_ours_is_sent(

@@ -6,15 +6,18 @@ import json
 from typing import Any
 
 import pytest
-from sentry_sdk.scrubber import EventScrubber
+import sentry_sdk
 
 from sentry_loopstall import Cause
+from sentry_loopstall.diagnose.diagnosis import diagnose
+from sentry_loopstall.diagnose.in_app import InAppRules
 from sentry_loopstall.recording import Gap, Measured, OtherThread, Recording, Variables
 from sentry_loopstall.report.delivery import Delivery
-from sentry_loopstall.report.variables import MAX_BYTES, fitting, scrubbed
+from sentry_loopstall.report.variables import MAX_BYTES, add_variables, fitting
 
-from ..conftest import Captured, Event, Init
+from ..conftest import Captured, Event, Init, Swallowed
 from ..fakes import SLEEP, frame, import_system, importing, library, loop_frame, recording, sample
+from ..sdk import knows, needs_data_collection, needs_event_scrubber, personal
 
 WAITED = Measured(on_cpu=0.0, runnable=0.0, switches=2, process=0.0)
 PRICE, HANDLER = frame("price_all"), frame("handler")
@@ -154,66 +157,174 @@ def test_as_many_as_relay_keeps() -> None:
 
 # What is taken out
 
-
-def scrub(value: Any, scrubber: Any = None) -> Any:
-    scrubber = scrubber or EventScrubber()
-    found = scrubbed(value, scrubber.scrub_dict)
-    return json.loads(json.dumps(found, default=lambda annotated: f"[{annotated.metadata}]"[:9]))
-
-
-FILTERED = "[{'rem': "
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        ({"password": "1", "name": "2"}, {"password": FILTERED, "name": "2"}),
-        ({"inner": {"API_KEY": "1"}}, {"inner": {"API_KEY": FILTERED}}),
-        ({"rows": [{"token": "1"}]}, {"rows": [{"token": FILTERED}]}),
-        ({"auth": {"user": "1"}}, {"auth": FILTERED}),
-        (
-            {"headers": [["b'authorization'", "b'Bearer x'"], ["b'accept'", "b'*'"]]},
-            {"headers": [["b'authorization'", FILTERED], ["b'accept'", "b'*'"]]},
-        ),
-        ({"pair": ["'cookie'", "'x'"]}, {"pair": ["'cookie'", FILTERED]}),
-        ({"three": ["'cookie'", "'x'", "'y'"]}, {"three": ["'cookie'", "'x'", "'y'"]}),
-        ({"lists": [["1"], "2"]}, {"lists": [["1"], "2"]}),
-    ],
-)
-def test_what_looks_like_a_secret_is_taken_out(value: Any, shown: Any) -> None:
-    """At any depth, also of pairs, which is how ASGI has its headers."""
-    assert scrub(value) == shown
+SECRETS = {
+    "password": "'hunter2'",
+    "cart": {"csrf_token": "'hunter2'", "total": "3"},
+    "headers": [["b'authorization'", "b'hunter2'"], ["b'accept'", "b'*'"]],
+}
+SCRUBBED = {
+    "password": "[Filtered]",
+    "cart": {"csrf_token": "[Filtered]", "total": "3"},
+    "headers": [["b'authorization'", "[Filtered]"], ["b'accept'", "b'*'"]],
+}
 
 
-def test_the_clients_own_scrubber_decides(init: Init, captured: Captured) -> None:
-    """By its names; without one nothing is taken out."""
-    seen = standing(PRICE, of={"price_all": {"iban": "1", "deep": {"iban": "2"}, "password": "3"}})
-    scrubber = EventScrubber(denylist=["iban"])
-    (event,) = sent(init, captured, seen, event_scrubber=scrubber)
-    assert variables(event)["price_all"] == {
+def of_client(init: Init, captured: Captured, of: dict[str, Any], **client: Any) -> Any:
+    """What leaves of a function's variables; None where there are none."""
+    (event,) = sent(init, captured, standing(PRICE, of={"price_all": of}), **client)
+    return variables(event).get("price_all")
+
+
+def test_by_default_a_floor_holds(init: Init, captured: Captured) -> None:
+    """Whether the client has a scrubber, as SDK 2, or none, as SDK 3."""
+    assert of_client(init, captured, SECRETS) == SCRUBBED
+
+
+@pytest.mark.filterwarnings("ignore:The send_default_pii option is deprecated")
+def test_it_holds_for_a_client_that_sends_personal_data(init: Init, captured: Captured) -> None:
+    """A password is no such data."""
+    assert of_client(init, captured, SECRETS, **personal()) == SCRUBBED
+
+
+@needs_event_scrubber
+def test_it_holds_for_a_client_whose_scrubber_was_given_as_none(
+    init: Init, captured: Captured
+) -> None:
+    assert of_client(init, captured, SECRETS, event_scrubber=None) == SCRUBBED
+
+
+def test_it_holds_for_a_client_that_lost_its_scrubber(init: Init, captured: Captured) -> None:
+    """Later versions may have none in their options, or not even the option."""
+    seen = standing(PRICE, of={"price_all": SECRETS})
+    init({"include_locals": True, "threshold": 0.25})
+    sentry_sdk.get_client().options.pop("event_scrubber", None)
+    event: Event = {"exception": {"values": [{"stacktrace": {"frames": [{}]}}]}}
+    diagnosis = diagnose(seen, 0.25, InAppRules(), None)
+    assert diagnosis is not None
+    add_variables(event, diagnosis.findings[0])
+    assert event["exception"]["values"][0]["stacktrace"]["frames"] == [{"vars": SCRUBBED}]
+
+
+@needs_event_scrubber
+@pytest.mark.parametrize("recursive", [False, True])
+def test_the_clients_own_scrubber_adds_its_names(
+    init: Init, captured: Captured, recursive: bool
+) -> None:
+    """A list that lacks `password` does not let it out."""
+    from sentry_sdk.scrubber import EventScrubber
+
+    scrubber = EventScrubber(denylist=["iban"], recursive=recursive)
+    of = {
+        "iban": "'1'",
+        "deep": {"iban": "'2'", "rows": [{"iban": ["'3'"]}]},
+        "pairs": [["'iban'", "'4'"]],
+        "password": "'5'",
+        "total": "6",
+    }
+    assert of_client(init, captured, of, event_scrubber=scrubber) == {
         "iban": "[Filtered]",
-        "deep": {"iban": "[Filtered]"},
-        "password": "3",
-    }
-
-
-def test_by_default_it_is_the_sdks(init: Init, captured: Captured) -> None:
-    """As for the variables of any other event."""
-    seen = standing(PRICE, of={"price_all": {"password": "'x'", "cart": {"csrf_token": "'y'"}}})
-    (event,) = sent(init, captured, seen)
-    assert variables(event)["price_all"] == {
+        "deep": {"iban": "[Filtered]", "rows": [{"iban": "[Filtered]"}]},
+        "pairs": [["'iban'", "[Filtered]"]],
         "password": "[Filtered]",
-        "cart": {"csrf_token": "[Filtered]"},
+        "total": "6",
     }
 
 
+@needs_event_scrubber
+def test_addresses_are_taken_out_unless_the_client_sends_personal_data(
+    init: Init, captured: Captured
+) -> None:
+    """By the SDK's own scrubber, in every shape."""
+    of = {"ip_address": "'10.0.0.1'", "headers": [["b'x-real-ip'", "b'10.0.0.1'"]]}
+    assert of_client(init, captured, of) == {
+        "ip_address": "[Filtered]",
+        "headers": [["b'x-real-ip'", "[Filtered]"]],
+    }
+
+
+@needs_event_scrubber
+@pytest.mark.parametrize("error", [ValueError, RecursionError])
+def test_a_scrubber_that_raises_leaves_the_event_without_variables(
+    init: Init, captured: Captured, swallowed: Swallowed, error: type[Exception]
+) -> None:
+    """Rather none than any that it has not seen."""
+    from sentry_sdk.scrubber import EventScrubber
+
+    class Broken(EventScrubber):
+        def scrub_dict(self, values: object) -> None:
+            raise error("broken")
+
+    assert of_client(init, captured, {"total": "3"}, event_scrubber=Broken()) is None
+    assert [stall.outcome for stall in captured.stalls] == ["sent"]
+    ours = "a scrubber raised; local variables are left out"
+    assert ours in [record.getMessage() for record in swallowed.records]
+    swallowed.records.clear()
+
+
+@needs_event_scrubber
 def test_a_scrubber_of_another_kind_does_no_harm(init: Init, captured: Captured) -> None:
     """The SDK asks it for `scrub_event` only."""
+    seen_by_it: list[Any] = []
 
     class Own:
         def scrub_event(self, event: Any) -> None:
-            del event["exception"]["values"][0]["stacktrace"]["frames"][0]["vars"]
+            frames = event["exception"]["values"][0]["stacktrace"]["frames"]
+            seen_by_it.append(json.dumps(frames[0].pop("vars")))
 
-    seen = standing(PRICE, of={"price_all": {"password": "'x'"}})
-    (event,) = sent(init, captured, seen, event_scrubber=Own())
-    assert variables(event) == {}
+    assert of_client(init, captured, {"password": "'x'"}, event_scrubber=Own()) is None
+    assert seen_by_it == ['{"password": "[Filtered]"}']
+
+
+# What the client collects
+
+
+@needs_data_collection
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({}, SCRUBBED),
+        ({"frame_context_lines": 0}, SCRUBBED),
+        ({"stack_frame_variables": True}, SCRUBBED),
+        ({"stack_frame_variables": False}, None),
+        ({"stack_frame_variables": {"mode": "off"}}, None),
+        ({"stack_frame_variables": {}}, SCRUBBED),
+        ({"stack_frame_variables": {"mode": "denylist"}}, SCRUBBED),
+        (
+            {"stack_frame_variables": {"mode": "denylist", "terms": ["TOTAL"]}},
+            {**SCRUBBED, "cart": {"csrf_token": "[Filtered]", "total": "[Filtered]"}},
+        ),
+        (
+            {"stack_frame_variables": {"mode": "allowlist", "terms": ["Car", "pass"]}},
+            {**SCRUBBED, "headers": "[Filtered]"},
+        ),
+        (
+            {"stack_frame_variables": {"mode": "allowlist"}},
+            dict.fromkeys(SCRUBBED, "[Filtered]"),
+        ),
+    ],
+    ids=str,
+)
+def test_data_collection_decides_as_for_the_sdks_own_events(
+    init: Init, captured: Captured, chosen: dict[str, Any], expected: Any
+) -> None:
+    """Of more than it lets through nothing leaves; what looks like a secret never does."""
+    assert of_client(init, captured, SECRETS, data_collection=chosen) == expected
+
+
+@needs_data_collection
+@needs_event_scrubber
+@pytest.mark.filterwarnings("ignore:Event scrubbers are not enabled")
+def test_with_data_collection_the_floor_is_all_there_is(init: Init, captured: Captured) -> None:
+    """The SDK puts the client's scrubber aside then."""
+    from sentry_sdk.scrubber import EventScrubber
+
+    client = {"data_collection": {}, "event_scrubber": EventScrubber(denylist=["total"])}
+    assert of_client(init, captured, SECRETS, **client) == SCRUBBED
+
+
+@pytest.mark.skipif(not knows("include_local_variables"), reason="SDK 3 has no such option")
+def test_what_the_sdk_makes_of_its_other_options_is_no_data_collection(
+    init: Init, captured: Captured
+) -> None:
+    """`include_local_variables` is about exceptions, and has no say."""
+    assert of_client(init, captured, SECRETS, include_local_variables=False) == SCRUBBED

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 import time
+from typing import Any
 
 import sentry_sdk
 import uvicorn
@@ -11,10 +12,15 @@ from fastapi import FastAPI
 
 from sentry_loopstall import LoopStallIntegration
 
+# SDK 3 has no such option, and sends as much by default.
+PERSONAL: dict[str, Any] = (
+    {"send_default_pii": True} if hasattr(sentry_sdk, "start_transaction") else {}
+)
+
 sentry_sdk.init(
     dsn=os.environ["RECEIVER_DSN"],
     traces_sample_rate=1.0,
-    send_default_pii=True,
+    **PERSONAL,
     integrations=[LoopStallIntegration(threshold=0.2)],
 )
 app = FastAPI()

@@ -2,14 +2,20 @@
 
 import asyncio
 import time
+from typing import Any
 
 import sentry_sdk
 
 from sentry_loopstall import LoopStallIntegration
 
+# SDK 3 has no such option, and sends as much by default.
+PERSONAL: dict[str, Any] = (
+    {"send_default_pii": True} if hasattr(sentry_sdk, "start_transaction") else {}
+)
+
 sentry_sdk.init(
     traces_sample_rate=1.0,
-    send_default_pii=True,
+    **PERSONAL,
     integrations=[LoopStallIntegration(threshold=0.4)],
 )
 
