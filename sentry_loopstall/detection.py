@@ -148,7 +148,7 @@ class Detection:
         """Have told what has ended and was not told yet, in 2 s at most."""
         deadline = monotonic() + EXIT_TIMEOUT
         self.watcher.hand_over_ended(deadline)
-        self.reporter.drain(deadline)
+        self.reporter.drain(deadline, lambda: self.watcher.is_alive)
         take_back()
 
     def _at_exit(self) -> None:

@@ -7,6 +7,7 @@ never makes the watcher blind, and never keeps the process from exiting.
 from __future__ import annotations
 
 import threading
+from _thread import get_ident
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -14,11 +15,12 @@ from typing import Protocol, TypeVar
 
 from ..clock import monotonic
 from ..log import log_once
-from ..quiet_threads import start_named
+from ..quiet_threads import is_ours, start_named
 from ..recording import Recording
 
 NAME = "sentry-loopstall-reporter"
 TEND_EVERY = 1.0  # seconds, while something is left to be tended
+A_MOMENT = 0.02  # seconds between looks at whether somebody is there to wait for
 QUEUE = 100  # recordings; a full queue loses the newest stall, never the application's time
 
 T = TypeVar("T")
@@ -74,6 +76,7 @@ class Reporter:
             with self._changed:
                 self._stays = False
                 self._changed.notify_all()
+        self._tell_here_if_alone()
 
     def put(self, recording: Recording) -> None:
         """Runs on the watcher thread."""
@@ -91,20 +94,26 @@ class Reporter:
         if lost is not None:
             log_once("queue", "sentry_loopstall: more stalls than can be reported")
             lost.give_back()
+        self._tell_here_if_alone()
 
-    def drain(self, deadline: float) -> None:
+    def drain(self, deadline: float, is_helped: Callable[[], bool] = lambda: False) -> None:
         """Runs on the exiting thread: wait until what is queued was told.
 
         Until `deadline` at the latest, monotonic seconds: whatever takes longer, such as code of
-        the user's that never returns, is left behind with our thread.
+        the user's that never returns, is left behind with our thread. `is_helped`: the watcher's
+        is there still.
         """
         with self._changed:
             self._leaving = True
             if self._queue or self._has_more:
                 self._start()
             self._changed.notify_all()
-            while self._is_running() and (left := deadline - monotonic()) > 0:
-                self._changed.wait(left)
+            while (left := deadline - monotonic()) > 0:
+                if not self._is_running() and not (self._queue and is_helped()):
+                    break
+                self._changed.wait(min(left, A_MOMENT))
+        if self._queue:
+            log_once("reporter", "sentry_loopstall had no time or no thread to report a stall")
 
     def stop(self, timeout: float = 5.0) -> None:
         """End the thread after the recording it is at."""
@@ -125,7 +134,19 @@ class Reporter:
         try:
             self._thread = start_named(self._run, NAME)
         except RuntimeError:  # the interpreter is shutting down, or gets no thread more
-            log_once("reporter", "sentry_loopstall gets no thread to report a stall from")
+            return
+
+    def _tell_here_if_alone(self) -> None:
+        """Runs on the watcher thread: CPython 3.12 starts no other once the main one has ended.
+
+        Never on a thread of the application's: code of the user's that does not return would keep
+        the process from exiting.
+        """
+        while self._queue and not self._is_running() and is_ours(get_ident()):
+            self._tell_and_give_back(self._queue[0])
+            with self._changed:
+                self._queue.popleft()
+                self._changed.notify_all()
 
     def _run(self) -> None:
         while True:
@@ -135,12 +156,7 @@ class Reporter:
                     return
                 recording = self._queue.popleft() if self._queue else None
             if recording is not None:
-                loan = recording.loan
-                self._safely(partial(self._tell, recording))
-                # Whatever was borrowed is in the loan alone by now.
-                del recording
-                if loan is not None:
-                    loan.give_back()
+                self._tell_and_give_back(recording)
             if self._queue:
                 continue
             self._has_more = bool(self._safely(partial(self._tend, leaving=self._leaving)))
@@ -149,6 +165,11 @@ class Reporter:
                     self._thread = None
                     self._changed.notify_all()
                     return
+
+    def _tell_and_give_back(self, recording: Recording) -> None:
+        self._safely(partial(self._tell, recording))
+        # Whatever was borrowed is referred to by the loan alone by now.
+        recording.give_back()
 
     def _is_awaited(self) -> bool:
         return bool(self._queue) or self._stopping or self._may_end()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..clock import monotonic
+from ..clock import monotonic, process_cpu
 from .detector import LoopState
 from .wake import Wake
 from .watched_run import WatchedRun
@@ -21,6 +21,7 @@ class Parking:
         self._now = now
         self._park_after = PARK_AFTER
         self._parked_at: float | None = None
+        self._used_when_parked = 0.0
         self.is_parked = False
         """Whether only a wake-up ends the sleep: a loop that starts to run has to give one."""
 
@@ -28,6 +29,10 @@ class Parking:
         """Since when the watcher slept, once, if it was parked until just now."""
         parked_at, self._parked_at = self._parked_at, None
         return parked_at
+
+    def used_meanwhile(self) -> float:
+        """CPU seconds that the process has used since the watcher was parked last."""
+        return process_cpu() - self._used_when_parked
 
     def is_worth_it(self, runs: Sequence[WatchedRun]) -> bool:
         """Whether every loop has been idle for long, and each can wake the watcher."""
@@ -50,7 +55,7 @@ class Parking:
         deadline = self._now() + SETTLE
         while not _all_sit(runs) and (left := deadline - self._now()) > 0:
             wake.wait(left)
-        parked_at = self._now()
+        parked_at, self._used_when_parked = self._now(), process_cpu()
         # Before the loops are counted: one that starts from now on sees it, and wakes us.
         self.is_parked = True
         parks = _all_sit(runs) and len(running()) == len(runs)

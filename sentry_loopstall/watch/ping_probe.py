@@ -145,7 +145,7 @@ class PingProbe:
 
     def end_is_known(self) -> bool:
         """Whether the stretch that was pinged is over."""
-        return self._ping is not None and self._ping.answered_at is not None
+        return self.finished or (self._ping is not None and self._ping.answered_at is not None)
 
     def end_trap_events(self) -> None:
         """The loop hides how many I/O events its poll returned."""

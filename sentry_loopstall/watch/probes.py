@@ -84,6 +84,7 @@ class ExactProbe:
         self._take_away: list[Callable[[], None]] = []
         self._nested_until = 0.0
         self._seen: float | None = None
+        self._finished_at: float | None = None
         self._ask(run_once)
         self._resolution = float(getattr(loop, "_clock_resolution", 0.0))
         # A loop with a clock of its own (tests that fake time) still tells stretches apart.
@@ -106,7 +107,7 @@ class ExactProbe:
         trap = self._end_trap
         ended_at = trap.ended_at if trap is not None else None
         if self.finished:
-            return Pulse(ended_at=ended_at)
+            return Pulse(ended_at=self._finished_at if ended_at is None else ended_at)
         seen = self._see(self._when)
         nested = sum(is_run_once(seen.codes[place]) for place in seen.places) > 1
         if nested:
@@ -179,6 +180,8 @@ class ExactProbe:
 
     def set_end_trap(self) -> None:
         """Have the end of the stretch that was last seen noted, exactly (0.15 ms, measured)."""
+        if self.finished:
+            return
         trap = self._end_trap = Trap()
 
         def before() -> None:
@@ -191,6 +194,8 @@ class ExactProbe:
 
     def end_is_known(self) -> bool:
         """Whether the stretch whose end was trapped is over."""
+        if self.finished:
+            return True
         return self._end_trap is not None and self._end_trap.ended_at is not None
 
     def end_trap_events(self) -> int | None:
@@ -238,9 +243,7 @@ class ExactProbe:
     def finish(self) -> None:
         """Runs on the loop's thread when its run ended: that ends the stretch, too."""
         self._frames.forget()
-        trap = self._end_trap
-        if trap is not None and trap.ended_at is None:
-            trap.ended_at = monotonic()
+        self._finished_at = monotonic()
         self.finished = True
         self._clear_traps()
 

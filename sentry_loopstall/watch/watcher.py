@@ -39,11 +39,8 @@ OFF_WAITS = (0.005, 1.0)
 OFF_WAIT_SHARE = 0.05  # of the time since somebody was about to listen
 END_AFTER = 60.0  # seconds that detection must have been off for the thread to end
 LINGER = 0.005  # seconds that it waits for another run after the last one: tests look for threads
-
-# CPython 3.12 starts no thread any more once the main one has ended: that may be before the watcher
-# gets to look at the last stall.
+# CPython 3.12 starts no thread once the main one has ended: then the one that is there stays.
 STARTS_NO_THREAD_AT_EXIT = sys.version_info[:2] == (3, 12)
-
 GAP = 0.025  # seconds from which on it matters how late the watcher got to look
 
 
@@ -87,6 +84,7 @@ class Watcher:
         self._expected_at = 0.0
         self._on_since = 0.0
         self._last_timing: Timing | None = None
+        self._waits_for_runs = False
 
     def after_fork(self) -> None:
         """Runs in a forked child: its threads are gone, and the runs of the parent with them."""
@@ -112,7 +110,7 @@ class Watcher:
             return None
         for other in list(self._runs.values()):
             if other.probe.loop is loop:  # a run whose end nobody told us
-                other.probe.finished = True
+                other.probe.finish()
         run = self._new_run(loop, thread_id, base, now)
         self._runs[id(run)] = run
         self.start()
@@ -174,6 +172,11 @@ class Watcher:
         """Never report what began before now, on any loop."""
         self._on_since = self._now()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread is there."""
+        return self._life.is_alive
+
     def watched_loops(self) -> list[Any]:
         """The event loops that are watched now."""
         return [run.probe.loop for run in list(self._runs.values())]
@@ -189,7 +192,7 @@ class Watcher:
             self._expected_at = self._now()
         elif self._timing() is None:
             return
-        elif self._life.is_alive and not self._parking.is_parked:
+        elif self._life.is_alive and not (self._parking.is_parked or self._waits_for_runs):
             return  # it looks before long
         self.collector.install()
         self._life.start()
@@ -221,8 +224,6 @@ class Watcher:
         on_at = due = self._now()
         slept = own_switches()
         self._others = OtherThreads()
-        if STARTS_NO_THREAD_AT_EXIT:
-            self._prepare()
         while goes_on():
             unseen()
             late = max(0.0, self._now() - due)
@@ -259,6 +260,12 @@ class Watcher:
         Loops that run one after the other come and go meanwhile without a word.
         """
         self._leave()
+        if STARTS_NO_THREAD_AT_EXIT and not threading.main_thread().is_alive():
+            self._waits_for_runs = True
+            if not self._runs:
+                self._life.wake.wait()
+            self._waits_for_runs = False
+            return False
         self._life.wake.wait(LINGER)
         return not self._runs and self._life.may_end(lambda: not self._runs)
 
@@ -334,7 +341,7 @@ class Watcher:
                 (run, self._read(run, glance, timing)) for run in runs if anew or run.look_at <= now
             ]
             others = OthersOnce(self._others, runs[0].probe.thread_id if len(runs) == 1 else None)
-            self._look_at_others(others, runs, glance)
+            self._look_at_others(others, runs, glance, timing)
             for run, look in looks:
                 if isinstance(look, Exception):
                     self._run_failed(run, look)
@@ -364,14 +371,20 @@ class Watcher:
             run.act(look, glance, timing, others)
         except Exception as error:  # noqa: BLE001 - as above
             self._run_failed(run, error)
-        if run.is_over:
+        if run.is_over and not run.is_late:
             self._runs.pop(id(run), None)
+        elif run.is_over:  # it ended while it was looked at
+            run.look_at = 0.0
 
-    def _look_at_others(self, others: OthersOnce, runs: list[WatchedRun], glance: Glance) -> None:
+    def _look_at_others(
+        self, others: OthersOnce, runs: list[WatchedRun], glance: Glance, timing: Timing
+    ) -> None:
         """What other threads do, if a loop is late or we were; else only their clocks are read."""
         try:
-            if glance.gap is not None or any(run.is_late for run in runs):
-                others.look(at_any_time=glance.gap is not None)
+            used = 0.0 if glance.parked_at is None else self._parking.used_meanwhile()
+            kept_away = glance.gap is not None or used >= timing.threshold / 2
+            if kept_away or any(run.is_late for run in runs):
+                others.look(at_any_time=kept_away)
             else:
                 used = sum(run.before.on_cpu or 0.0 for run in runs)
                 self._others.read_clocks(self._now(), used)
