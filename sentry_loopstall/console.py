@@ -314,7 +314,7 @@ def _frame(frame: CodeFrame, page: Page, *, is_culprit: bool) -> Iterator[str]:
 
 def carets(line: str, start: int, end: int) -> str:
     """Carets for below the stripped line, from a byte to another of its UTF-8."""
-    encoded = line.encode()
+    encoded = line.encode(errors="replace")
     before = encoded[:start].decode(errors="replace").lstrip()
     marked = encoded[start:end].decode(errors="replace")
     return " " * columns(before) + "^" * columns(marked)

@@ -152,7 +152,8 @@ class _Pauses:
     """How often detection was paused and not resumed, and who wants to hear of it."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        # A signal handler may pause, or resume, in the middle of either.
+        self.lock = threading.RLock()
         self.number = 0
         self.listeners: list[Callable[[], None]] = []
 
@@ -185,7 +186,7 @@ def resume() -> None:
 
 def after_fork() -> None:
     """Runs in a forked child: forget the threads that are gone, and what they may have locked."""
-    _pauses.lock = threading.Lock()
+    _pauses.lock = threading.RLock()
     mine = threading.get_ident()
     for token, entered in list(_open.items()):
         if entered.thread_id != mine:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
+import _thread
 import sys
+from types import BuiltinFunctionType
 
-# The module is private and was renamed in 3.13; what is read of it is the same.
-_INTERPRETERS = ("_interpreters", "_xxsubinterpreters")
+from .c_interface import interpreters
 
 
 def why_not_here() -> str | None:
@@ -16,6 +16,11 @@ def why_not_here() -> str | None:
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         # Frames of a running thread may only be read while it is kept from going on.
         return "a free-threaded interpreter lets nobody read the frames of a running thread"
+    if type(_thread.get_ident) is not BuiltinFunctionType:
+        return (
+            "threads are patched (gevent, eventlet): ours would be greenlets of the very thread "
+            "that is to be watched"
+        )
     if is_subinterpreter():
         return "a sub-interpreter has no threads that may outlive its program"
     return None
@@ -23,10 +28,5 @@ def why_not_here() -> str | None:
 
 def is_subinterpreter() -> bool:
     """Whether this is another interpreter than the one the process began with."""
-    for name in _INTERPRETERS:
-        try:
-            interpreters = importlib.import_module(name)
-        except ImportError:
-            continue
-        return bool(interpreters.get_current() != interpreters.get_main())
-    return False
+    module = interpreters()
+    return module is not None and bool(module.get_current() != module.get_main())

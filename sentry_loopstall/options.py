@@ -3,6 +3,7 @@
 # Annotations are no text here: a named tuple would compile each of them, a third of what it costs.
 
 import importlib
+import inspect
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     OnStall = Callable[[Stall], None]
 
 MAX_SHOWN = 100  # characters of a bad value in its message
+MAX_EVENTS = 10**9  # in an hour: more are not counted one by one
+LONGEST = 10.0**9  # seconds: 30 years, and no clock or sleep is asked for more
 
 
 class OptionKeywords(TypedDict, total=False):
@@ -141,6 +144,14 @@ def _number(name: str, value: Any, allowed: str) -> float:
     return float(value)
 
 
+def _time(name: str, value: Any, allowed: str) -> float:
+    seconds = _number(name, value, allowed)
+    if seconds > LONGEST:
+        msg = f"{name} must be {allowed}, and less than 30 years, not {_shown(value)}"
+        raise ValueError(msg)
+    return seconds
+
+
 def _is_finite(value: float) -> bool:
     try:
         return math.isfinite(value)
@@ -152,7 +163,7 @@ def _seconds(least: float) -> Callable[[str, Any], float]:
     allowed = f"a number of seconds, at least {least:g}"
 
     def check(name: str, value: Any) -> float:
-        seconds = _number(name, value, allowed)
+        seconds = _time(name, value, allowed)
         if seconds < least:
             msg = f"{name} must be {allowed}, not {_shown(value)}"
             raise ValueError(msg)
@@ -164,7 +175,7 @@ def _seconds(least: float) -> Callable[[str, Any], float]:
 def _hang_after(name: str, value: Any) -> float | None:
     if value is None:
         return None
-    return _number(name, value, "a number of seconds more than threshold, or None for never")
+    return _time(name, value, "a number of seconds more than threshold, or None for never")
 
 
 def _sample_rate(name: str, value: Any) -> float:
@@ -180,7 +191,23 @@ def _callable(name: str, value: Any) -> Any:
     if value is not None and not callable(value):
         msg = f"{name} must be a callable that takes a Stall, or None, not {_shown(value)}"
         raise TypeError(msg)
+    if _only_makes_something(value) or _only_makes_something(getattr(value, "__call__", None)):  # noqa: B004 - which one is the question
+        msg = (
+            f"{name} must be a plain function: there is no event loop where it is called, so "
+            f"nobody would await or iterate over what {_shown(value)} gives"
+        )
+        raise TypeError(msg)
     return value
+
+
+def _only_makes_something(function: Any) -> bool:
+    """Whether a call of it runs nothing, and gives a coroutine or a generator."""
+    kinds = (
+        inspect.iscoroutinefunction,
+        inspect.isgeneratorfunction,
+        inspect.isasyncgenfunction,
+    )
+    return any(is_kind(function) for is_kind in kinds)
 
 
 def _max_events_per_hour(name: str, value: Any) -> int:
@@ -188,7 +215,9 @@ def _max_events_per_hour(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         msg = f"{name} must be {allowed}, not {_shown(value)}"
         raise TypeError(msg)
-    if value < 1:
+    if value > MAX_EVENTS:
+        allowed = f"{allowed} and at most {MAX_EVENTS}"
+    if not 1 <= value <= MAX_EVENTS:
         msg = f"{name} must be {allowed}, not {_shown(value)}"
         raise ValueError(msg)
     return value
@@ -202,7 +231,7 @@ def _culprit_backoff(name: str, value: Any) -> tuple[float, float]:
     if len(value) != 2:  # noqa: PLR2004 - a pair
         msg = f"{name} must be {allowed}, not {_shown(value)}"
         raise ValueError(msg)
-    first, largest = (_number(name, part, allowed) for part in value)
+    first, largest = (_time(name, part, allowed) for part in value)
     if not 0 <= first <= largest:
         msg = f"{name} must be {allowed}, not {_shown(value)}"
         raise ValueError(msg)

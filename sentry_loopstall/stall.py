@@ -45,6 +45,7 @@ class Outcome(StrEnum):
     DROPPED = "dropped"
     SUSPENDED = "suspended"
     NO_CLIENT = "no_client"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
+import importlib.util
 import logging
+import signal
 import sys
 
 import pytest
@@ -57,3 +60,64 @@ def test_a_subinterpreter_is_refused() -> None:
     warning, threads = lines
     assert warning.startswith("WARNING sentry_loopstall is off: a sub-interpreter")
     assert threads == "threads 1"
+
+
+def test_patched_threads_are_refused(
+    init: Init, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """gevent and eventlet put functions of Python's in the place of `_thread`'s."""
+    real = _thread.get_ident
+
+    def get_ident() -> int:
+        return real()
+
+    monkeypatch.setattr(_thread, "get_ident", get_ident)
+    with caplog.at_level(logging.WARNING, "sentry_loopstall"):
+        init()
+    assert integration._detection is None
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning.startswith("sentry_loopstall is off: threads are patched (gevent, eventlet)")
+
+
+@pytest.mark.parametrize("how", ["gevent.monkey.patch_all()", "eventlet.monkey_patch()"])
+def test_so_they_are_for_real(how: str) -> None:
+    """Where one of the two is installed."""
+    package = how.partition(".")[0]
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    program = f"""
+import {package}
+from {package} import *
+{"from gevent import monkey" if package == "gevent" else ""}
+{how}
+import logging, sys, sentry_sdk
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+from sentry_loopstall import LoopStallIntegration
+sentry_sdk.init(integrations=[LoopStallIntegration()], default_integrations=False)
+"""
+    (line,) = lines_of("-W", "ignore", "-c", program)
+    assert line.startswith("sentry_loopstall is off: threads are patched")
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this platform has no such timer")
+def test_a_signal_handler_may_pause_in_the_middle_of_a_pause() -> None:
+    """And one that resumes, in the middle of a resume; each is counted."""
+    (line,) = lines_of("-c", PAUSES)
+    assert line == "False"
+
+
+PAUSES = """
+import signal, sys, threading
+from sentry_loopstall import pause, resume
+from sentry_loopstall.expected import is_paused
+
+handled = []
+def handler(*_):
+    pause(); resume(); handled.append(1)
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0005)
+while len(handled) < 200:
+    pause(); resume()
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(is_paused())
+"""

@@ -6,7 +6,8 @@ import logging
 import math
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -54,6 +55,10 @@ REFUSED: list[tuple[str, Any, type[Exception], str]] = [
     ("threshold", None, TypeError, SECONDS_FROM_10_MS),
     ("threshold", [0.25], TypeError, SECONDS_FROM_10_MS),
     ("threshold", 1j, TypeError, SECONDS_FROM_10_MS),
+    ("threshold", 1e10, ValueError, SECONDS_FROM_10_MS + ", and less than 30 years"),
+    ("startup_grace", 1e300, ValueError, SECONDS_FROM_0 + ", and less than 30 years"),
+    ("hang_after", 10**10, ValueError, HANG_AFTER + ", and less than 30 years"),
+    ("max_events_per_hour", 10**9 + 1, ValueError, COUNT + " and at most 1000000000"),
     ("hang_after", NAN, ValueError, HANG_AFTER),
     ("hang_after", INFINITY, ValueError, HANG_AFTER),
     ("hang_after", False, TypeError, HANG_AFTER),
@@ -528,3 +533,40 @@ def test_everything_else_leaves_detection_on(text: str) -> None:
 def test_detection_is_on_without_the_variable() -> None:
     """It is not needed."""
     assert enabled({})
+
+
+class Answers:
+    """Calling one gives a coroutine."""
+
+    async def __call__(self, stall: Stall) -> None:
+        """Never awaited."""
+
+
+async def awaits(stall: Stall) -> None:
+    pass
+
+
+def yields(stall: Stall) -> Iterator[None]:
+    yield
+
+
+async def yields_and_awaits(stall: Stall) -> AsyncIterator[None]:
+    yield
+
+
+@pytest.mark.parametrize("name", ["on_stall", "stalls_sampler"])
+@pytest.mark.parametrize(
+    "function",
+    [awaits, yields, yields_and_awaits, Answers(), Answers().__call__, partial(awaits)],
+    ids=["coroutine", "generator", "asynchronous generator", "callable", "method", "partial"],
+)
+def test_a_function_whose_call_runs_nothing_is_refused(name: str, function: Any) -> None:
+    """It would never be heard of: "coroutine was never awaited"."""
+    with pytest.raises(TypeError, match=f"{name} must be a plain function: there is no event loop"):
+        Options.from_keywords({name: function}, {})
+
+
+@pytest.mark.parametrize("number", [10**9 + 1, 10**400])
+def test_more_events_than_can_be_counted_are_refused(number: int) -> None:
+    with pytest.raises(ValueError, match="at most 1000000000"):
+        Options.from_keywords({"max_events_per_hour": number}, {})

@@ -14,7 +14,8 @@ import re
 import sys
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from types import CodeType
+from pathlib import PurePath
+from types import CodeType, ModuleType
 from typing import NamedTuple
 
 from ..recording import RawFrame
@@ -99,7 +100,7 @@ def _whose_generated(filename: str, module: str, rules: InAppRules) -> tuple[boo
     """
     if module.startswith("namedtuple_"):  # `collections` names its namespace so
         return False, False
-    owner = getattr(sys.modules.get(module), "__file__", None) or filename
+    owner = file_of(module) or filename
     return _whose(owner, module, rules.include, rules.exclude)
 
 
@@ -121,6 +122,20 @@ def _whose(
     if _in_list(module, exclude):
         return False, False
     return False, not installed
+
+
+def file_of(module: str) -> str | None:
+    """The file that a loaded module says it is from.
+
+    Read without asking the module, which may have a `__getattr__`, or be no module at all.
+    """
+    owner = sys.modules.get(module)
+    if not issubclass(type(owner), ModuleType):
+        return None
+    file = dict.get(object.__getattribute__(owner, "__dict__"), "__file__")
+    if isinstance(file, PurePath):
+        return str(file)
+    return file if type(file) is str else None
 
 
 def is_standard_library(filename: str) -> bool:

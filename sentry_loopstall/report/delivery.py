@@ -1,6 +1,7 @@
-"""Runs on the reporter thread: the story of one stall, from its recording to Sentry.
+"""Runs on the reporter thread: the steps that a stall takes, from its recording to Sentry.
 
-Diagnose, ask the limits, build the event, capture it, settle the limits, tell `on_stall`.
+Diagnose, ask the limits, build the event, capture it, settle the limits, tell `on_stall`. From the
+diagnosis on a failure costs a detail: what the limits reserved is settled, and `on_stall` hears.
 """
 
 from __future__ import annotations
@@ -9,22 +10,25 @@ import random
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..diagnose.diagnosis import Diagnosis, Finding, diagnose
+from ..diagnose.diagnosis import Diagnosis, Finding
+from ..diagnose.in_app import InAppRules
 from ..log import log_once
 from ..options import Options
+from ..quiet_threads import as_usual
 from ..recording import Recording
+from ..sdk import timing_options
 from ..server_url import ServerUrl
 from ..stall import Outcome, Stall
 from . import scope, transport
-from .event import Suppressed, build_event, fingerprint, who_waited
-from .frames import Presentation
+from .detail import detail
+from .event import Suppressed, fingerprint
 from .held_back import HeldBack
 from .late_loading import forks_wait
 from .limits import Limits, Permit, Subject
-from .variables import add_variables
+from .story import Story
 
 if TYPE_CHECKING:
     # Loaded where they are asked for: a seventh of what the package's import takes (measured).
@@ -32,6 +36,9 @@ if TYPE_CHECKING:
     from .shared_limits import SharedLimits
 
 MAX_HANGS = 100
+
+Verdict = Permit | Outcome
+_FAILED: Verdict = Outcome.FAILED
 
 
 class Delivery:
@@ -58,45 +65,65 @@ class Delivery:
 
     def tell(self, recording: Recording) -> None:
         """The whole story of one stall."""
-        listening = scope.listening()
-        if listening is None:
-            return
-        options = listening.options
+        listening = detail("the client's options", scope.listening, _only_options())
         # Under another listener the watcher may look for shorter stalls than this one wants.
-        if recording.duration < options.threshold:
+        if listening is None or recording.duration < listening.options.threshold:
             return
-        # Without a line of source read first: most stalls of a busy day are held back.
-        bare = diagnose(recording, options.threshold, listening.rules, expression=None)
-        if bare is None:
-            return
-        ends_hang = recording.id in self._hangs
-        chance = self._chance(recording)
-        story = _Story(recording, listening)
-        limits = self._limits_by(options)
-        verdicts: list[Permit | Outcome] = []
-        for number, finding in enumerate(bare.findings):
-            subject = _subject(bare, finding, chance, ends_hang=ends_hang)
-            ask = _sampler(options, partial(story.stall, number))
-            verdict = limits.judge(subject, options, ask=ask, healthy=transport.is_healthy)
-            verdicts.append(verdict)
-        flamegraph = _new_flamegraph() if options.profile else None
-        told = []
-        for number, verdict in enumerate(verdicts):
-            if isinstance(verdict, Permit):
-                outcome = self._send(story, number, verdict, flamegraph)
-                limits.settle(verdict, outcome, options)
-            else:
-                outcome = verdict
-                self._held_back.count(outcome)
-            told.append(outcome)
-        if flamegraph is not None and Outcome.SENT in told:
-            flamegraph.send(story.diagnosis, listening.rules)
-        _call_on_stall(options, story, told)
-        self.tend()
+        story = Story(recording, listening)
+        outcomes = detail(
+            "an event", partial(self._deliver, story, listening.options), [Outcome.FAILED]
+        )
+        if outcomes:
+            detail("on_stall", partial(call_on_stall, listening.options, story, outcomes), None)
+        detail("shared limits", self.tend, otherwise=False)
 
     def tend(self, *, leaving: bool = False) -> bool:
         """What the limits have to do between stalls; whether something is left for later."""
         return self._shared is not None and self._shared[2].tend(leaving=leaving)
+
+    def _deliver(self, story: Story, options: Options) -> list[Outcome]:
+        """What became of each of a stall's events; nothing where there is nothing to say."""
+        chance, ends_hang = self._chance(story.recording)
+        diagnosis = story.bare
+        if diagnosis is None:
+            return []
+        local: Limits | SharedLimits = self._limits
+        limits = detail("shared limits", partial(self._limits_by, options), local)
+        subjects = [
+            partial(_subject, diagnosis, finding, chance, ends_hang=ends_hang)
+            for finding in diagnosis.findings
+        ]
+        verdicts = [
+            detail("an event", partial(_judge, limits, subject, options, story, number), _FAILED)
+            for number, subject in enumerate(subjects)
+        ]
+        flamegraph = detail("a profile", _new_flamegraph, None) if options.profile else None
+        outcomes = [
+            self._carry_out(verdict, limits, options, partial(_send, story, number, flamegraph))
+            for number, verdict in enumerate(verdicts)
+        ]
+        if flamegraph is not None and Outcome.SENT in outcomes:
+            rules = story.rules
+            detail("a profile", lambda: flamegraph.send(story.diagnosis, rules), None)
+        return outcomes
+
+    def _carry_out(
+        self,
+        verdict: Verdict,
+        limits: Limits | SharedLimits,
+        options: Options,
+        send: Callable[[Permit], Outcome],
+    ) -> Outcome:
+        """Send what is permitted, settle that, and count what is held back."""
+        outcome: Outcome
+        if isinstance(verdict, Permit):
+            outcome = detail("an event", partial(send, verdict), Outcome.FAILED)
+            detail("limits", partial(limits.settle, verdict, outcome, options), None)
+        else:
+            outcome = verdict
+        if outcome is verdict or outcome is Outcome.FAILED:
+            detail("statistics", partial(self._held_back.count, outcome), None)
+        return outcome
 
     def _limits_by(self, options: Options) -> Limits | SharedLimits:
         """Those of the fleet, where there is one."""
@@ -115,67 +142,47 @@ class Delivery:
             self._shared = url, service, shared
         return self._shared[2]
 
-    def _chance(self, recording: Recording) -> float:
-        """The stall's draw from [0, 1), the same while it hangs and when it ended."""
+    def _chance(self, recording: Recording) -> tuple[float, bool]:
+        """The stall's draw from [0, 1), the same while it hangs and when it ended.
+
+        And whether this is the end of a hang that was told.
+        """
         chance = self._hangs.pop(recording.id, None)
+        ends_hang = chance is not None
         if chance is None:
             chance = self._draw()
         if recording.ongoing:
             self._hangs[recording.id] = chance
             if len(self._hangs) > MAX_HANGS:
                 self._hangs.popitem(last=False)
-        return chance
-
-    @staticmethod
-    def _send(story: _Story, number: int, permit: Permit, flamegraph: Flamegraph | None) -> Outcome:
-        finding = story.diagnosis.findings[number]
-        stall = story.stall(number)
-        suppressed = Suppressed(permit.suppressed_events, permit.suppressed_seconds)
-        waiting = who_waited(stall.waiters.names)
-        event = build_event(story.diagnosis, finding, story.presentation, suppressed, waiting)
-        if story.include_locals:
-            add_variables(event, finding)
-        if flamegraph is not None:
-            flamegraph.link(event)
-        try:
-            return scope.capture(event, stall, finding.shown.sample.borrowed)
-        except Exception:  # noqa: BLE001 - the allowance must be given back
-            log_once("capture", "sentry_loopstall failed to capture an event", exc_info=True)
-            return Outcome.NO_CLIENT
+        return chance, ends_hang
 
 
-class _Story:
-    """One stall with its source lines, the names of who waited and the transactions.
+def _only_options() -> scope.Listening | None:
+    """What goes without the rest of what the client says."""
+    options = timing_options()
+    return None if options is None else scope.Listening(options, InAppRules(), 0)
 
-    Made when somebody wants to know: it is most of what a stall costs.
-    """
 
-    def __init__(self, recording: Recording, listening: scope.Listening) -> None:
-        self._recording = recording
-        self._listening = listening
-        self.include_locals = listening.options.include_locals
-        self.presentation = Presentation(
-            listening.options.error_after, listening.context_lines, listening.rules
-        )
+def _judge(
+    limits: Limits | SharedLimits,
+    subject: Callable[[], Subject],
+    options: Options,
+    story: Story,
+    number: int,
+) -> Verdict:
+    ask = _sampler(options, partial(story.stall, number))
+    return limits.judge(subject(), options, ask=ask, healthy=transport.is_healthy)
 
-    @cached_property
-    def diagnosis(self) -> Diagnosis:
-        """The same findings as without source, in the same order."""
-        options, rules = self._listening.options, self._listening.rules
-        found = diagnose(self._recording, options.threshold, rules, self.presentation.call)
-        if found is None:
-            raise AssertionError("unreachable")  # noqa: EM101 - never seen
-        return found
 
-    @cached_property
-    def _waiting(self) -> tuple[tuple[str, int], ...]:
-        return scope.names_of(self._recording.waiting.ready)
-
-    def stall(self, number: int) -> Stall:
-        """The public record, from the view of one of the findings."""
-        finding = self.diagnosis.findings[number]
-        transaction = scope.transaction_name(finding.shown.sample.borrowed)
-        return self.diagnosis.stall(finding, transaction, self._waiting)
+def _send(story: Story, number: int, flamegraph: Flamegraph | None, permit: Permit) -> Outcome:
+    suppressed = Suppressed(permit.suppressed_events, permit.suppressed_seconds)
+    event = story.event(number, suppressed)
+    if flamegraph is not None:
+        detail("a profile", partial(flamegraph.link, event), None)
+    borrowed = story.diagnosis.findings[number].shown.sample.borrowed
+    with as_usual():
+        return scope.capture(event, story.stall(number), borrowed)
 
 
 def _new_flamegraph() -> Flamegraph:
@@ -208,8 +215,9 @@ def _sampler(options: Options, stall: Callable[[], Stall]) -> Callable[[], float
 
     def ask() -> float:
         try:
-            rate: Any = sampler(stall())
-        except Exception:  # noqa: BLE001 - the user's code may raise anything
+            with as_usual():
+                rate: Any = sampler(stall())
+        except BaseException:  # noqa: BLE001 - the user's code may raise anything
             log_once("sampler", "stalls_sampler raised; the stall is sent", exc_info=True)
             return 1.0
         if not isinstance(rate, (int, float)) or not 0.0 <= rate <= 1.0:
@@ -220,12 +228,14 @@ def _sampler(options: Options, stall: Callable[[], Stall]) -> Callable[[], float
     return ask
 
 
-def _call_on_stall(options: Options, story: _Story, told: list[Outcome]) -> None:
+def call_on_stall(options: Options, story: Story, outcomes: list[Outcome]) -> None:
     """Once per stall, about its largest culprit; `sent` if any of its events was."""
-    if options.on_stall is None or not told:
+    if options.on_stall is None:
         return
-    outcome = Outcome.SENT if Outcome.SENT in told else told[0]
+    outcome = Outcome.SENT if Outcome.SENT in outcomes else outcomes[0]
+    stall = replace(story.stall(0), outcome=outcome)
     try:
-        options.on_stall(replace(story.stall(0), outcome=outcome))
-    except Exception:  # noqa: BLE001 - the user's code may raise anything
+        with as_usual():
+            options.on_stall(stall)
+    except BaseException:  # noqa: BLE001 - the user's code may raise anything
         log_once("on_stall", "on_stall raised", exc_info=True)

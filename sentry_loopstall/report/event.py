@@ -296,7 +296,7 @@ def _as_many_as_fit(parts: list[str], separator: str, most: int) -> str:
     text = parts[0] if parts else ""
     for part in parts[1:]:
         longer = f"{text}{separator}{part}"
-        if len(longer.encode()) > most:
+        if len(longer.encode(errors="replace")) > most:
             break
         text = longer
     return text

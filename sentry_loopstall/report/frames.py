@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from ..diagnose.in_app import CodeFrame, InAppRules, classify
+from ..diagnose.in_app import CodeFrame, InAppRules, classify, file_of
 from ..recording import ThreadStack
 from .source import CONTEXT_LINES, called_name, expression, window
 
@@ -112,10 +111,9 @@ def frame_as_dict(
     `alone`: its line without those around it.
     """
     filename = frame.code.co_filename
-    path = os.path.abspath(filename) if not filename.startswith("<") else filename
     shown: dict[str, Any] = {
         "filename": end_of(short_filename(frame.module, filename)),
-        "abs_path": end_of(path),
+        "abs_path": end_of(absolute(filename)),
         "function": frame.code.co_name[:MAX_SYMBOL],
         "module": frame.module[:MAX_MODULE],
         "lineno": frame.lineno,
@@ -135,6 +133,14 @@ def frame_as_dict(
     return shown
 
 
+def absolute(filename: str) -> str:
+    """The whole path of a code object's file, as far as it is one."""
+    try:
+        return filename if filename.startswith("<") else os.path.abspath(filename)
+    except OSError:  # the working directory was removed
+        return filename
+
+
 def end_of(path: str) -> str:
     """The part of an endless path that tells the most."""
     if len(path) * 4 <= MAX_PATH:
@@ -151,6 +157,6 @@ def short_filename(module: str, filename: str) -> str:
     for tail in (f"{named}.py", f"{named}{os.sep}__init__.py"):
         if filename.endswith(os.sep + tail):
             return tail
-    top = getattr(sys.modules.get(package), "__file__", None)
+    top = file_of(package)
     folder = os.path.dirname(os.path.dirname(top)) if top is not None else ""
     return filename.removeprefix(folder).lstrip(os.sep) if folder else filename

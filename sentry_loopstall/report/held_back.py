@@ -24,6 +24,7 @@ LOST_REASONS: Mapping[Outcome, str] = {
     Outcome.BACKOFF: "sample_rate",
     Outcome.ALLOWANCE: "sample_rate",
     Outcome.UNHEALTHY: "backpressure",
+    Outcome.FAILED: "internal_sdk_error",
 }
 
 

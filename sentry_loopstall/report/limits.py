@@ -157,8 +157,9 @@ class Limits:
     ) -> Permit | Outcome:
         if not self._allowed(known, options.max_events_per_hour, now):
             return Outcome.ALLOWANCE
+        permit = self._permit(subject, known, now)
         self._sent_at.append(now)
-        return self._permit(subject, known, now)
+        return permit
 
     def settle(self, permit: Permit, outcome: Outcome, options: Options) -> None:
         """What became of a permitted event.

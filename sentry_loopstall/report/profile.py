@@ -9,7 +9,6 @@ and lines only: no source text, no value of a variable.
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -18,7 +17,14 @@ from ..diagnose.diagnosis import Diagnosis
 from ..diagnose.in_app import CodeFrame, InAppRules
 from ..diagnose.samples import Blamed, blame, callback_key, classifier
 from ..recording import OtherThread, Recording
-from .frames import MAX_MODULE, MAX_SYMBOL, MAX_THREAD_NAME, end_of, short_filename
+from .frames import (
+    MAX_MODULE,
+    MAX_SYMBOL,
+    MAX_THREAD_NAME,
+    absolute,
+    end_of,
+    short_filename,
+)
 
 LONGEST = 60.0  # seconds before the end of a stall, where its event is
 
@@ -184,9 +190,8 @@ def _callback(one: Blamed) -> Frame | None:
 
 def _shown(frame: CodeFrame) -> Frame:
     filename = frame.code.co_filename
-    path = os.path.abspath(filename) if not filename.startswith("<") else filename
     return {
-        "abs_path": end_of(path),
+        "abs_path": end_of(absolute(filename)),
         "filename": end_of(short_filename(frame.module, filename)),
         "function": frame.qualname[:MAX_SYMBOL],
         "module": frame.module[:MAX_MODULE],

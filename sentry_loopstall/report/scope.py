@@ -26,7 +26,6 @@ class Listening(NamedTuple):
     """What the client of the moment says about us."""
 
     options: Options
-    can_send: bool
     rules: InAppRules
     context_lines: int
 
@@ -40,13 +39,11 @@ def listening() -> Listening | None:
     options = options_of(client)
     if options is None:
         return None
-    audible = can_send(client)
-    if not audible and options.on_stall is None:
+    if options.on_stall is None and not can_send(client):
         return None
     chosen = client.options
     return Listening(
         options=options,
-        can_send=audible,
         rules=InAppRules(
             include=tuple(chosen.get("in_app_include") or ()),
             exclude=tuple(chosen.get("in_app_exclude") or ()),
@@ -71,7 +68,7 @@ def service() -> str | None:
 def _digest(dsn: str, environment: str, release: str) -> str:
     parts = Dsn(dsn)
     told = [parts.netloc, parts.path, str(parts.project_id), parts.public_key, environment, release]
-    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:32]
+    return hashlib.sha256("\n".join(told).encode(errors="replace")).hexdigest()[:32]
 
 
 def transaction_name(borrowed: Borrowed | None) -> str | None:

@@ -166,10 +166,10 @@ class SharedLimits:
         token = f"{self._process}:{self._asked}"
         try:
             answer = self._call(_question(permit, options, token))
-        except Refused:
-            return permit
         except Unanswered:
             return _shared(permit, self._local.held_back(key), token, None)
+        except Exception:  # noqa: BLE001 - `Refused`, or a failure of ours: the limits here apply
+            return permit
         if answer.refused is None:
             return _shared(permit, (answer.events, answer.seconds), token, answer)
         if answer.refused is Outcome.BACKOFF:

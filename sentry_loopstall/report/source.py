@@ -13,7 +13,7 @@ import tokenize
 from functools import lru_cache
 from typing import NamedTuple
 
-from ..diagnose.in_app import CodeFrame
+from ..diagnose.in_app import CodeFrame, file_of
 
 CONTEXT_LINES = 5  # before and after, as the SDK shows
 MAX_LINE = 256  # characters
@@ -90,7 +90,7 @@ def _expression(
     if not 0 < first <= last <= len(lines):
         return None
     # Columns count bytes of UTF-8.
-    encoded = [line.encode() for line in lines[first - 1 : last]]
+    encoded = [line.encode(errors="replace") for line in lines[first - 1 : last]]
     encoded[-1] = encoded[-1][:end]
     encoded[0] = encoded[0][start:]
     text = b"\n".join(encoded).decode(errors="replace")
@@ -118,7 +118,7 @@ def _lines(filename: str, module: str) -> list[str]:
     # In a zip, or wherever else the module's own loader finds it; not for generated code, which
     # only borrows the module's name.
     owner = sys.modules.get(module)
-    if owner is None or getattr(owner, "__file__", None) != filename:
+    if owner is None or file_of(module) != filename:
         return []
     loader = getattr(owner, "__loader__", None)
     try:
