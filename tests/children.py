@@ -15,11 +15,14 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **more}
 
 
-def lines_of(*command: str | Path, timeout: float = 60.0) -> list[str]:
-    """What a program prints that ends well, in `timeout` seconds, without a word of error."""
+def lines_of(*command: str | Path, timeout: float = 60.0, **more: str) -> list[str]:
+    """What a program prints that ends well, in `timeout` seconds, without a word of error.
+
+    `more` is added to its environment.
+    """
     ran = subprocess.run(
         [sys.executable, *map(str, command)],
-        env=environment(),
+        env=environment(**more),
         capture_output=True,
         text=True,
         timeout=timeout,
