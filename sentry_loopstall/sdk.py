@@ -14,10 +14,15 @@ from typing import Any, NamedTuple, TypeVar
 
 import sentry_sdk
 import sentry_sdk.scope
+import sentry_sdk.tracing_utils
 
 from .options import Options
 
 IDENTIFIER = "loop_stall"
+
+has_tracing_enabled: Callable[[Any], bool] = getattr(
+    sentry_sdk.tracing_utils, "has_tracing_enabled", bool
+)
 
 T = TypeVar("T")
 
@@ -78,11 +83,19 @@ def _moment() -> Moment:
 
 
 def _trace_of(scope: Any) -> dict[str, Any] | None:
+    """The context of a scope's trace; None leaves it to the SDK, which looks when it captures."""
     try:
-        trace = scope.get_trace_context()
+        trace, span = scope.get_trace_context(), scope.span
+        if span is not None and (not trace or trace.get("span_id") != span.span_id):
+            # Until 2.13 the SDK asked the span itself, and only if there is tracing.
+            is_traced = has_tracing_enabled(scope.get_client().options)
+            trace = span.get_trace_context() if is_traced else None
     except Exception:  # noqa: BLE001 - not in all versions, and the event gets one without
         return None
-    return dict(trace) if trace else None
+    if not trace:
+        return None
+    # Its data and its sampling context are the span's own dictionaries.
+    return {name: dict(part) if type(part) is dict else part for name, part in trace.items()}
 
 
 def transaction_in(context: Context) -> str | None:

@@ -688,3 +688,74 @@ def test_a_raising_on_stall_is_logged_once_and_the_event_goes_out(
     poll(lambda: bool(swallowed.records))
     assert [record.getMessage() for record in swallowed.records] == ["on_stall raised"]
     swallowed.records.clear()
+
+
+@pytest.mark.parametrize("runner", LOOPS)
+def test_an_event_is_of_the_moment_of_its_block(
+    init: Init, captured: Captured, runner: Runner
+) -> None:
+    """One task works for one user after the other, and each event takes longer than the next one.
+
+    As consumers of queues and schedulers do: when a story is told their scope is about another.
+    """
+    users = ["a", "b", "c", "d"]
+    slow = threading.Event()
+
+    def before_send(event: Any, hint: Any) -> Any:
+        slow.wait(0.4)
+        return event
+
+    async def consumer() -> None:
+        for user in users:
+            sentry_sdk.set_user({"id": user})
+            sentry_sdk.set_tag("message", user)
+            sentry_sdk.get_isolation_scope().set_transaction_name(f"task {user}", source="task")
+            sentry_sdk.add_breadcrumb(message=f"started {user}")
+            nap(0.15)
+            sentry_sdk.add_breadcrumb(message=f"ended {user}")
+            await asyncio.sleep(0.001)
+        sentry_sdk.set_user(None)
+
+    async def main() -> None:
+        await asyncio.create_task(consumer())
+
+    init({"culprit_backoff": (0, 0)}, before_send=before_send)
+    runner(main())
+    events = captured.wait_for_events(len(users))
+    stalls = captured.wait_for_stalls(len(users))
+    assert [event["user"]["id"] for event in events] == users
+    assert [event["tags"]["message"] for event in events] == users
+    assert [event["transaction"] for event in events] == [f"task {user}" for user in users]
+    assert [stall.transaction for stall in stalls] == [f"task {user}" for user in users]
+    for user, event in zip(users, events, strict=True):
+        messages = [crumb["message"] for crumb in event["breadcrumbs"]["values"]]
+        assert f"started {user}" in messages
+        assert f"ended {user}" not in messages
+
+
+@pytest.mark.parametrize("runner", LOOPS)
+def test_a_span_is_told_as_it_was_while_it_blocked(
+    init: Init, captured: Captured, runner: Runner
+) -> None:
+    """It goes on after the block, and fails: the block did not."""
+    release = threading.Event()
+
+    def before_send(event: Any, hint: Any) -> Any:
+        release.wait(10)
+        return event
+
+    async def main() -> None:
+        with sentry_sdk.isolation_scope(), transaction("GET /orders") as whole:
+            nap(0.15)
+            for change in (("set_data", "rows", 7), ("set_status", "internal_error")):
+                getattr(whole, change[0], lambda *_: None)(*change[1:])  # SDK 3 has other names
+            await asyncio.sleep(0)
+        release.set()
+
+    init(before_send=before_send, traces_sample_rate=1.0)
+    runner(main())
+    (event,) = captured.wait_for_events()
+    trace = event["contexts"]["trace"]
+    assert trace["op"] == "http.server"
+    assert "status" not in trace
+    assert "rows" not in (trace.get("data") or {})

@@ -70,9 +70,10 @@ class Delivery:
         if listening is None or recording.duration < listening.options.threshold:
             return
         story = Story(recording, listening)
-        outcomes = detail(
-            "an event", partial(self._deliver, story, listening.options), [Outcome.FAILED]
-        )
+        outcomes = detail("an event", partial(self._deliver, story, listening.options), None)
+        if outcomes is None:
+            outcomes = [Outcome.FAILED]
+            self._count(Outcome.FAILED)
         if outcomes:
             detail("on_stall", partial(call_on_stall, listening.options, story, outcomes), None)
         detail("shared limits", self.tend, otherwise=False)
@@ -122,8 +123,11 @@ class Delivery:
         else:
             outcome = verdict
         if outcome is verdict or outcome is Outcome.FAILED:
-            detail("statistics", partial(self._held_back.count, outcome), None)
+            self._count(outcome)
         return outcome
+
+    def _count(self, outcome: Outcome) -> None:
+        detail("statistics", partial(self._held_back.count, outcome), None)
 
     def _limits_by(self, options: Options) -> Limits | SharedLimits:
         """Those of the fleet, where there is one."""

@@ -40,6 +40,7 @@ ELSEWHERE = {
 # What catches the failures of the others, and has nothing else to do.
 CATCHES = {
     "report.delivery.Delivery._carry_out",
+    "report.delivery.Delivery._count",
     "report.delivery.Delivery.tell",
     "report.delivery._only_options",
     "report.delivery.call_on_stall",
