@@ -18,5 +18,8 @@ epoch = partial(time.time)
 process_cpu = partial(time.process_time)
 """CPU seconds of all threads of the process."""
 
+thread_cpu = partial(time.thread_time)
+"""CPU seconds of the calling thread."""
+
 clock_gettime = partial(getattr(time, "clock_gettime", lambda _: 0.0))
 """Seconds on one of the system's clocks; Windows has none."""

@@ -27,9 +27,9 @@ MAX_THREADS = 1000  # whose innermost frame is read: as long
 _IS_THERE = partial(is_not, None)
 _F_BACK = repeat("f_back")
 _CODE = attrgetter("f_code")
+_CODE_AND_CALLERS = attrgetter("f_code", "f_back.f_code")
 _LAST_INSTRUCTION = attrgetter("f_lasti")
 _GLOBALS = attrgetter("f_globals")
-_NAME = attrgetter("co_name")
 _DUNDER_NAME = repeat("__name__")
 _NO_NAME = repeat("")
 
@@ -97,12 +97,26 @@ def _walk(source: FrameSource) -> Iterator[FrameType]:
     return islice(takewhile(_IS_THERE, chain.from_iterable(stacks)), MAX_DEPTH)
 
 
+def innermost_code(source: FrameSource) -> CodeType | None:
+    """The function that a thread is in; 1 µs (measured)."""
+    found = in_one_step([partial(list, map(_CODE, source.innermost()))])[0]
+    return found[0] if found else None
+
+
+def innermost_codes(source: FrameSource) -> tuple[CodeType, CodeType] | None:
+    """The function that a thread is in, and the one that called it; 1.5 µs (measured)."""
+    try:
+        found = in_one_step([partial(list, map(_CODE_AND_CALLERS, source.innermost()))])[0]
+    except AttributeError:  # nobody called it
+        return None
+    return found[0] if found else None
+
+
 class Seen(NamedTuple):
     """What one step read of a stack, innermost frame first.
 
-    `places` are those of functions that have the name of the one in question. If the first of them
-    is that one, `values` are what its variables hold, and `owner` the id of another. `frames` and
-    `frame_ids` are there only if they were asked for.
+    `places` are those of the function in question, `values` what variables of the innermost of them
+    hold, `owner` the id of one more. `frames` and `frame_ids` are only there if asked for.
     """
 
     codes: list[CodeType]
@@ -139,10 +153,9 @@ def see(
         partial(codes.extend, map(_CODE, frames)),
     ]
     if asked is not None:
-        name = asked.code.co_name
         steps += [
-            partial(places.extend, compress(count(), map(eq, map(_NAME, codes), repeat(name)))),
-            *asked.steps(_first(frames, codes, places, asked.code), values, owner),
+            partial(places.extend, compress(count(), map(is_, codes, repeat(asked.code)))),
+            *asked.steps(map(frames.__getitem__, islice(places, 1)), values, owner),
         ]
     if whole:
         steps += [
@@ -158,14 +171,6 @@ def see(
         frames.clear()  # it was not reached: an audit hook may refuse any step
     raw = tuple(zip(codes, instructions, map(_name_or_nothing, modules), strict=False))
     return Seen(codes, places, values, owner[0] if owner else None, raw, tuple(ids))
-
-
-def _first(
-    frames: list[FrameType], codes: list[CodeType], places: list[int], code: CodeType
-) -> Iterator[FrameType]:
-    """The frame at the first of the places, if it runs that code; lazily."""
-    is_that_one = map(is_, map(codes.__getitem__, islice(places, 1)), repeat(code))
-    return compress(map(frames.__getitem__, islice(places, 1)), is_that_one)
 
 
 def _name_or_nothing(module: object) -> str:

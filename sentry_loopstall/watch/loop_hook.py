@@ -16,13 +16,13 @@ from typing import Any
 
 import wrapt
 
+from .stacks import NESTING
+
 RUN_FOREVER = "run_forever"
 RUN_UNTIL_COMPLETE = "run_until_complete"
 
 # Modules and their loop classes that do not go through asyncio's `run_forever`.
 FOREIGN_LOOPS = {"uvloop": "Loop", "winloop": "Loop", "rloop": "RLoop"}
-# Modules that let a loop run inside of its own callbacks: `_patch_loop(loop)` patches its class.
-NESTING = ("nest_asyncio", "nest_asyncio2")
 
 
 class LoopHook:

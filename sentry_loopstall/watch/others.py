@@ -10,7 +10,7 @@ from operator import attrgetter
 from types import CodeType, FrameType
 from typing import NamedTuple
 
-from ..clock import monotonic, process_cpu
+from ..clock import monotonic, process_cpu, thread_cpu
 from ..recording import RawFrame, ThreadStack
 from .evidence import thread_cpu_time, threads_by_id
 from .frames import MAX_THREADS, ByIdent, frames_of_all_threads, see
@@ -61,7 +61,7 @@ class OtherThreads:
         1.5 µs a thread (measured), but only if others than the loops' threads have used a CPU since
         the last time. `used_by_loops` is what those have, seconds.
         """
-        used = process_cpu() - used_by_loops
+        used = process_cpu() - used_by_loops - thread_cpu()
         if now < self._read_clocks_at or used - self._used_by_others < ACTIVE:
             return
         self._used_by_others = used

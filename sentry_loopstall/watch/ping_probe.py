@@ -21,7 +21,7 @@ from typing import Any
 from ..clock import monotonic
 from .detector import Pulse
 from .evidence import file_content
-from .frames import FrameSource, see
+from .frames import FrameSource, innermost_code, see
 from .probes import Closer
 from .stacks import above
 
@@ -93,10 +93,10 @@ class PingProbe:
             return Pulse(ended_at=self._ended_at)
         if ping is not None:
             return Pulse(float(self._stretch), self._started_at, self._ended_at)
-        codes = see(self._frames).codes
-        if not codes:  # beside a second interpreter, or while the run ends
+        code = innermost_code(self._frames)
+        if code is None:  # beside a second interpreter, or while the run ends
             return self._is_free(now)
-        if codes[0] is self._base:
+        if code is self._base:
             return None if _POLLS else self._is_free(now)
         return self._is_busy(now, due)
 

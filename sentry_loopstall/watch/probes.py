@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import weakref
 from collections.abc import Callable
 from contextvars import Context
@@ -21,10 +22,10 @@ from typing import Any, NamedTuple
 from ..clock import monotonic
 from ..recording import RawFrame
 from .detector import IDLE, Pulse
-from .frames import FrameSource, Seen, see
+from .frames import FrameSource, Seen, innermost_codes, see
 from .one_step import Step, emptying
 from .slots import Question, question
-from .stacks import above, is_run_once
+from .stacks import NESTING, above, is_run_once
 
 
 class Closer(NamedTuple):
@@ -86,6 +87,9 @@ class ExactProbe:
         self._seen: float | None = None
         self._finished_at: float | None = None
         self._ask(run_once)
+        select = getattr(type(getattr(loop, "_selector", None)), "select", None)
+        # What the thread is in while the loop polls, as nearly always.
+        self._polling = (getattr(select, "__code__", None), run_once)
         self._resolution = float(getattr(loop, "_clock_resolution", 0.0))
         # A loop with a clock of its own (tests that fake time) still tells stretches apart.
         # Not by `vars(loop)`: on 3.11 and 3.12 that makes all its attributes slower for good,
@@ -108,8 +112,10 @@ class ExactProbe:
         ended_at = trap.ended_at if trap is not None else None
         if self.finished:
             return Pulse(ended_at=self._finished_at if ended_at is None else ended_at)
+        if innermost_codes(self._frames) == self._polling:
+            return IDLE if ended_at is None else Pulse(ended_at=ended_at)
         seen = self._see(self._when)
-        nested = sum(is_run_once(seen.codes[place]) for place in seen.places) > 1
+        nested = self._is_nested(seen)
         if nested:
             self._nested_until = monotonic()
         end_time = self._end_time(seen)
@@ -131,12 +137,22 @@ class ExactProbe:
 
     def _see(self, asked: Question, *, whole: bool = False) -> Seen:
         seen = see(self._frames, asked, whole=whole)
-        if not seen.values and seen.places and is_run_once(seen.codes[seen.places[0]]):
-            # Another one than before: `nest_asyncio` has put its own there.
-            which = "_when" if asked is self._when else "_what"
-            self._ask(seen.codes[seen.places[0]])
-            seen = see(self._frames, getattr(self, which), whole=whole)
-        return seen
+        if not may_nest() and seen.places:
+            return seen
+        innermost = next(filter(is_run_once, seen.codes), None)
+        if innermost is None or innermost is asked.code:
+            return seen
+        # Another one than before: `nest_asyncio` has put its own there.
+        which = "_when" if asked is self._when else "_what"
+        self._ask(innermost)
+        return see(self._frames, getattr(self, which), whole=whole)
+
+    @staticmethod
+    def _is_nested(seen: Seen) -> bool:
+        """Whether a callback of the loop runs it, or another one, anew."""
+        if not may_nest():
+            return len(seen.places) > 1
+        return sum(map(is_run_once, seen.codes)) > 1
 
     def _end_time(self, seen: Seen) -> float | None:
         """When the innermost iteration's poll ended, by the loop's clock; None while it polls."""
@@ -294,6 +310,11 @@ class ExactProbe:
 
 
 _EXCEPTIONS_OF_OURS = contextlib.suppress(Exception)
+
+
+def may_nest() -> bool:
+    """Whether something is loaded that lets a loop run inside of its own callbacks."""
+    return any(name in sys.modules for name in NESTING)
 
 
 def _nothing() -> None:

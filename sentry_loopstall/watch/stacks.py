@@ -16,6 +16,9 @@ RUN_FOREVER: CodeType = asyncio.base_events.BaseEventLoop.run_forever.__code__
 RUN_ONCE_NAME = RUN_ONCE.co_name
 HANDLE_RUN: CodeType = asyncio.events.Handle._run.__code__
 
+# Modules that let a loop run inside of its own callbacks: `_patch_loop(loop)` patches its class.
+NESTING = ("nest_asyncio", "nest_asyncio2")
+
 KEPT_AT_EACH_END = 120  # frames; Relay keeps 250 in all and cuts the middle itself beyond that
 
 
