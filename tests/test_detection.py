@@ -512,8 +512,9 @@ def test_an_idle_loop_is_not_even_looked_at(
 ) -> None:
     init()
     started = time.monotonic()
-    asyncio.run(asyncio.sleep(5))
-    while_parked = [at for at in looks if started + 2 < at < started + 4.9]
+    asyncio.run(asyncio.sleep(6))
+    # After a second; where the machine kept the loop from settling then, after two more.
+    while_parked = [at for at in looks if started + 4 < at < started + 5.9]
     assert looks
     assert while_parked == []
 
@@ -575,7 +576,7 @@ def test_ten_thousand_loops_leave_nothing(init: Init, captured: Captured) -> Non
     before = run(1000)
     threads = len(our_threads())
     assert run(9000) < before + 1000
-    assert len(our_threads()) <= threads
+    poll(lambda: len(our_threads()) <= threads)  # they end when no loop has come for a moment
 
 
 def test_no_thread_stays_when_no_loop_runs(init: Init, captured: Captured) -> None:
