@@ -164,11 +164,8 @@ def see(
             partial(modules.extend, map(dict.get, map(_GLOBALS, frames), _DUNDER_NAME, _NO_NAME)),
             partial(ids.extend, map(id, frames)),
         ]
-    steps += [*(then(values) if then is not None else ()), frames.clear]
-    try:
-        in_one_step(steps)
-    finally:
-        frames.clear()  # it was not reached: an audit hook may refuse any step
+    steps += then(values) if then is not None else ()
+    in_one_step(steps, frames)
     raw = tuple(zip(codes, instructions, map(_name_or_nothing, modules), strict=False))
     return Seen(codes, places, values, owner[0] if owner else None, raw, tuple(ids))
 
@@ -197,12 +194,8 @@ def read_variables(source: FrameSource, path: Path, most: int) -> list[tuple[str
             most,
             pairs,
         ),
-        frames.clear,
     ]
-    try:
-        in_one_step(steps)
-    finally:
-        frames.clear()  # it was not reached: an audit hook may refuse any step
+    in_one_step(steps, frames)
     return pairs
 
 
@@ -216,7 +209,7 @@ def let_go_while_there(source: FrameSource, path: Path, held: list[Any]) -> None
             partial(frames.extend, islice(_walk(source), len(path))),
             partial(same.extend, map(is_, codes, map(_CODE, frames))),
             partial(same.extend, map(eq, instructions, map(_LAST_INSTRUCTION, frames))),
-            frames.clear,
             emptying(held, map(eq, map(sum, (same,)), (2 * len(path),))),
-        ]
+        ],
+        frames,
     )

@@ -21,6 +21,7 @@ from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 Step = Callable[[], Any]
+Clearable = list[Any] | dict[Any, Any]
 
 # Up to 3.11 whatever allocates may collect garbage halfway through. `sys._current_frames` holds a
 # lock of the interpreter meanwhile: who needs it waits for ever, such as a `threading.local` that
@@ -33,17 +34,22 @@ _UNLESS_OFF = partial(is_not, False)  # noqa: FBT003 - a function of C takes no 
 _UNLESS_ON = partial(is_not, True)  # noqa: FBT003 - as above
 
 
-def in_one_step(functions: list[Step]) -> tuple[Any, ...]:
+def in_one_step(functions: list[Step], held: Clearable | None = None) -> tuple[Any, ...]:
     """What the functions give, one after the other; all of C, none of which runs Python code.
 
-    The list is emptied in the same step: what its iterators still hold goes with them.
+    The list is emptied in the same step: what its iterators still hold goes with them. So is
+    `held`, where they put frames: what they give is followed by one None then.
     """
     try:
         steps = partial(tuple, map(call, functions))
+        if held is not None:
+            functions.append(held.clear)
         functions.append(functions.clear)
         return (without_collector(steps) if STEPS_MAY_COLLECT else steps())[:-1]
-    finally:
-        functions.clear()  # it was not reached: an audit hook may refuse any step
+    finally:  # they were not reached: an audit hook may refuse any step
+        if held is not None:
+            held.clear()
+        functions.clear()
 
 
 def without_collector(step: Callable[[], T]) -> T:

@@ -141,21 +141,18 @@ def places_of_all_threads() -> dict[int, Place]:
     idents: list[int] = []
     codes: list[CodeType] = []
     instructions: list[int] = []
-    try:
-        in_one_step(
-            [
-                partial(deque, map(found.update, frames_of_all_threads()), 0),
-                partial(idents.extend, islice(chain.from_iterable(keys), MAX_THREADS)),
-                partial(codes.extend, map(_CODE, islice(chain.from_iterable(frames), MAX_THREADS))),
-                partial(
-                    instructions.extend,
-                    map(_LAST_INSTRUCTION, islice(chain.from_iterable(frames), MAX_THREADS)),
-                ),
-                found.clear,
-            ]
-        )
-    finally:
-        found.clear()  # it was not reached: an audit hook may refuse any step
+    in_one_step(
+        [
+            partial(deque, map(found.update, frames_of_all_threads()), 0),
+            partial(idents.extend, islice(chain.from_iterable(keys), MAX_THREADS)),
+            partial(codes.extend, map(_CODE, islice(chain.from_iterable(frames), MAX_THREADS))),
+            partial(
+                instructions.extend,
+                map(_LAST_INSTRUCTION, islice(chain.from_iterable(frames), MAX_THREADS)),
+            ),
+        ],
+        found,
+    )
     return dict(zip(idents, zip(codes, instructions, strict=True), strict=True))
 
 
