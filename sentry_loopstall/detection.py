@@ -9,6 +9,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import wrapt
+
 from . import expected, quiet_threads
 from .clock import monotonic
 from .expected import forget_listener, is_paused, tell_of_resume
@@ -17,6 +19,7 @@ from .log import log_once
 from .options import Options, enabled
 from .recording import RawFrame, Recording
 from .report.reporter import Reporter, Tend, nothing_to_do
+from .watch import greenlets
 from .watch.callback_reader import READ_NOTHING, ContextReader
 from .watch.detector import Timing
 from .watch.loop_hook import CALLS_INTO_THE_LOOP, LoopHook
@@ -60,6 +63,7 @@ class Detection:
         )
         self.hook = LoopHook(self._started, self._ended)
         self._exit_registered = False
+        self._waits_for_greenlets = False
         self._last: tuple[Options, Timing] | None = None
         self._enabled = enabled()
         if hasattr(os, "register_at_fork"):  # Windows does not fork
@@ -70,6 +74,9 @@ class Detection:
     def install(self) -> None:
         """Hook the event loops to come, and watch those that run already."""
         self.hook.install()
+        if not self._waits_for_greenlets:
+            self._waits_for_greenlets = True
+            wrapt.register_post_import_hook(self._has_greenlets, greenlets.MODULE)
         tell_of_resume(self._resumed)
         watched = self.watcher.watched_loops()
         for thread_id, loop in running_loops():
@@ -118,6 +125,12 @@ class Detection:
         # Both at once: a loop's thread may ask meanwhile.
         self._last = options, timing
         return timing
+
+    def _has_greenlets(self, _: object) -> None:
+        try:
+            self.watcher.note_greenlet()
+        except Exception:  # noqa: BLE001 - never into the application
+            log_once("greenlets", "sentry_loopstall cannot see into greenlets", exc_info=True)
 
     def _started(self, loop: Any) -> object:
         try:

@@ -62,6 +62,9 @@ class CallbackReader:
         last = self._last
         if last is not None and closer.number is not None and last[0].number == closer.number:
             return last
+        if closer.callback is not None:
+            self._last = closer.callback, None
+            return self._last
         tasks = list(present_task(loop))
         self._last = self._describe(tasks, closer)
         let_go_if(_is_still(tasks, loop), tasks)

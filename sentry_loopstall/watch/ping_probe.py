@@ -10,23 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import platform
 import sys
 import weakref
 from collections.abc import Callable
 from contextvars import Context
+from itertools import takewhile
 from types import CodeType
 from typing import Any
 
 from ..clock import monotonic
 from .detector import Pulse
-from .evidence import file_content
 from .frames import FrameSource, innermost_code, see
+from .polls import EPOLLS, POLLS, OwnPolls, polls_by_itself, system_call
 from .probes import Closer
-from .stacks import above
-
-# epoll_wait, epoll_pwait, epoll_pwait2 (Linux' syscall tables).
-_POLLS = {"x86_64": ("232", "281", "441"), "aarch64": ("22", "441")}.get(platform.machine(), ())
+from .stacks import HANDLE_RUN, above
 
 
 class Ping:
@@ -60,8 +57,9 @@ class PingProbe:
         self._loop = weakref.ref(loop)
         self.thread_id = thread_id
         self._frames = frames
-        self._syscall = f"/proc/self/task/{native_id}/syscall"
+        self._native_id = native_id
         self._base = base
+        self._own = OwnPolls(loop) if polls_by_itself(loop) else None
         self._now = now
         self.finished = False
         self._ping: Ping | None = None
@@ -97,13 +95,32 @@ class PingProbe:
         if code is None:  # beside a second interpreter, or while the run ends
             return self._is_free(now)
         if code is self._base:
-            return None if _POLLS else self._is_free(now)
-        return self._is_busy(now, due)
+            return None if EPOLLS else self._is_free(now)
+        polls = self._polls_by_itself()
+        return self._is_busy(now, due) if polls is False else self._is_free(now) if polls else None
+
+    def _polls_by_itself(self) -> bool | None:
+        """Whether a loop written in Python polls; None if only the kernel knows."""
+        if self._own is None:
+            return False
+        codes = self._above_base()
+        if self._own.are_under_way(codes):
+            return True
+        return self._own.may_be_under_way(codes) and (None if POLLS else True)
+
+    def _above_base(self) -> list[CodeType]:
+        """The functions that the thread is in, innermost first, above the one that called the loop.
+
+        All of them where that is not among them: a greenlet's.
+        """
+        return [*takewhile(lambda code: code is not self._base, see(self._frames).codes)]
 
     def ask_kernel(self, due: float) -> Pulse:
         """The same where no Python frame shows: is the thread in its poll, or in a C callback?"""
         now = self._now()
-        return self._is_busy(now, due) if self._runs_c_code() else self._is_free(now)
+        call = system_call(self._native_id)
+        polls = EPOLLS if self._own is None else POLLS
+        return self._is_free(now) if call is None or call in polls else self._is_busy(now, due)
 
     def _is_free(self, now: float) -> Pulse:
         self._free_at = now
@@ -179,19 +196,12 @@ class PingProbe:
 
         def answer() -> None:
             ping.answered_at = now()
+            self._frames.switched_from.note()
             if self._base is None:
                 caller = sys._getframe().f_back
+                if caller is not None and caller.f_code is HANDLE_RUN:  # a loop in Python
+                    caller = caller.f_back
                 self._base = caller.f_code if caller is not None else None
 
         with contextlib.suppress(RuntimeError):  # closed meanwhile
             loop.call_soon_threadsafe(answer, context=Context())
-
-    def _runs_c_code(self) -> bool:
-        """Whether the thread is in no poll though no Python frame shows: a C callback."""
-        if not _POLLS:
-            return False
-        try:
-            call = file_content(self._syscall).split(b" ", 1)[0].strip().decode()
-        except OSError:  # not allowed everywhere
-            return False
-        return call not in _POLLS

@@ -20,10 +20,11 @@ from types import CodeType
 from typing import Any, NamedTuple
 
 from ..clock import monotonic
-from ..recording import RawFrame
+from ..recording import Callback, RawFrame
 from .detector import IDLE, Pulse
 from .frames import FrameSource, Seen, innermost_codes, see
 from .one_step import Step, emptying
+from .polls import POLLS, Polls, is_at_select, polls_by_itself, system_call
 from .slots import Question, question
 from .stacks import NESTING, above, is_run_once
 
@@ -31,10 +32,11 @@ from .stacks import NESTING, above, is_run_once
 class Closer(NamedTuple):
     """What runs in a late stretch, read in one step.
 
-    `held` has the callback's handle, or nothing: the probe is to let go of it. `frames` are those
-    above the event loop's own, innermost first, `ids` the ids of all frame objects of the stack.
-    Where the loop tells it, `number` is the callback's place in its iteration, and `ready` how many
-    there are in that. If the stretch `is_over`, there is nothing else.
+    `held` has a handle, or nothing: the probe is to let go of it. `frames` are those above the
+    event loop's own, innermost first, `ids` the ids of all frame objects of the stack. Where the
+    loop tells it, `number` is the callback's place in its iteration, and `ready` how many there are
+    in that. `callback` is there where it is no callback that runs: what asyncio does itself, or
+    something that interrupted its poll. If the stretch `is_over`, there is nothing else.
     """
 
     held: list[Any]
@@ -43,6 +45,7 @@ class Closer(NamedTuple):
     number: int | None = None
     ready: int | None = None
     is_over: bool = False
+    callback: Callback | None = None
 
 
 class Trap:
@@ -63,7 +66,8 @@ class ExactProbe:
     """What a look at one of asyncio's selector or proactor loops tells.
 
     Created when the loop starts to run, finished when that run ends. Holds the loop weakly.
-    `run_once` is the code that runs its callbacks.
+    `run_once` is the code that runs its callbacks, `base` the one that called into the loop, where
+    it is known.
     """
 
     can_wake = True
@@ -75,21 +79,27 @@ class ExactProbe:
         thread_id: int,
         frames: FrameSource,
         run_once: CodeType,
+        *,
+        native_id: int | None = None,
+        base: CodeType | None = None,
     ) -> None:
         self._loop = weakref.ref(loop)
         self.thread_id = thread_id
         self._frames = frames
+        self._native_id = native_id
+        self.base = base
         self.finished = False
         self._end_trap: Trap | None = None
         self._wake_trap: Trap | None = None
         self._take_away: list[Callable[[], None]] = []
         self._nested_until = 0.0
         self._seen: float | None = None
+        self._unknown = UNKNOWN
+        self._has_run_once = False
+        self._looks_without = 0
         self._finished_at: float | None = None
         self._ask(run_once)
-        select = getattr(type(getattr(loop, "_selector", None)), "select", None)
-        # What the thread is in while the loop polls, as nearly always.
-        self._polling = (getattr(select, "__code__", None), run_once)
+        self._polls = Polls(loop, run_once, (TRAPPED,))
         self._resolution = float(getattr(loop, "_clock_resolution", 0.0))
         # A loop with a clock of its own (tests that fake time) still tells stretches apart.
         # Not by `vars(loop)`: on 3.11 and 3.12 that makes all its attributes slower for good,
@@ -106,31 +116,96 @@ class ExactProbe:
         """The event loop, or None once it was collected."""
         return self._loop()
 
-    def look(self, due: float) -> Pulse:  # noqa: ARG002 - for loops that hide their poll
-        """Tell from the thread's stack whether the loop polls or since when it runs."""
-        trap = self._end_trap
-        ended_at = trap.ended_at if trap is not None else None
+    def look(self, due: float) -> Pulse | None:  # noqa: ARG002 - for loops that hide their poll
+        """Tell from the thread's stack whether the loop polls or since when it runs.
+
+        None if only the kernel knows.
+        """
         if self.finished:
+            ended_at = self._trapped_end()
             return Pulse(ended_at=self._finished_at if ended_at is None else ended_at)
-        if innermost_codes(self._frames) == self._polling:
-            return IDLE if ended_at is None else Pulse(ended_at=ended_at)
+        if innermost_codes(self._frames) == self._polls.usual:
+            self._has_run_once = True
+            return self._is_free()
         seen = self._see(self._when)
         nested = self._is_nested(seen)
         if nested:
             self._nested_until = monotonic()
         end_time = self._end_time(seen)
         if end_time is None:
-            return IDLE if ended_at is None else Pulse(ended_at=ended_at)
+            return self._look_exactly()
+        self._has_run_once = True
         self._seen = stretch = end_time
         started_at = self._started_at(end_time)
         if not nested and started_at is not None and started_at < self._nested_until:
             # A callback that ran the loop anew, which polled: what came before is over.
             started_at = stretch = self._nested_until
-        return Pulse(stretch=stretch, started_at=started_at, ended_at=ended_at)
+        return Pulse(stretch=stretch, started_at=started_at, ended_at=self._trapped_end())
 
-    def ask_kernel(self, due: float) -> Pulse:
-        """There is never a doubt that the kernel could settle."""
-        return self.look(due)
+    def _look_exactly(self) -> Pulse | None:
+        """Where no stopwatch runs: does the loop poll, or something that nobody has timed?"""
+        seen = self._see(self._when, whole=True)
+        self._note_where(seen)
+        present = self._present(seen)
+        if present is DOUBT:
+            return None
+        if present is None:
+            return self._is_free()
+        return self._is_busy()
+
+    def ask_kernel(self, due: float) -> Pulse:  # noqa: ARG002 - as above
+        """The same where a selector, or what interrupted it, is not known."""
+        call = system_call(self._native_id)
+        return self._is_free() if call is None or call in POLLS else self._is_busy()
+
+    def _is_free(self) -> Pulse:
+        if self._seen is not None and self._seen <= UNKNOWN:
+            self._unknown -= 1.0
+        self._seen = None
+        ended_at = self._trapped_end()
+        return IDLE if ended_at is None else Pulse(ended_at=ended_at)
+
+    def _is_busy(self) -> Pulse:
+        """A stretch that nobody has timed, or the rest of one whose end is trapped."""
+        if self._seen is None or not self._is_trapped():
+            self._seen = self._unknown
+        return Pulse(stretch=self._seen, ended_at=self._trapped_end())
+
+    def _trapped_end(self) -> float | None:
+        return self._end_trap.ended_at if self._end_trap is not None else None
+
+    def _is_trapped(self) -> bool:
+        """Whether the stretch that was seen last goes on, since its end would be known."""
+        return self._end_trap is not None and self._end_trap.ended_at is None
+
+    def _present(self, seen: Seen) -> float | None:
+        """What a stack says: the stretch that runs, None for a poll, or `DOUBT`."""
+        end_time = self._end_time(seen)
+        if end_time is not None:
+            return end_time
+        if not seen.codes or (seen.owner is not None and seen.owner != id(self._loop())):
+            return None  # nothing can be seen, or another loop runs inside of this one
+        if not seen.places:
+            return self._unknown
+        place = seen.places[0]
+        code, instruction, _ = seen.frames[place]
+        if not is_at_select(code, instruction):
+            return self._unknown
+        return None if self._polls.are_under_way(seen.codes[:place]) else DOUBT
+
+    def _note_where(self, seen: Seen) -> None:
+        """Count the looks that see the loop run without what this reads."""
+        if seen.places:
+            self._has_run_once = True
+        if self._has_run_once or not polls_by_itself(self._loop()):
+            return
+        reaches_base = any(code is self.base for code in seen.codes)
+        self._looks_without += reaches_base or self.base is None
+
+    @property
+    def is_useless(self) -> bool:
+        """Whether the loop was seen to run, but never in what this reads: it has its own way."""
+        return not self._has_run_once and self._looks_without >= LOOKS_WITHOUT
 
     def reach_out(self) -> None:
         """There is nothing to be sent."""
@@ -167,19 +242,22 @@ class ExactProbe:
         return started_at if self._keeps_our_time and started_at <= monotonic() else None
 
     def present_stretch(self) -> float | None:
-        """The stretch that runs at this moment."""
-        return self._end_time(self._see(self._when))
+        """The stretch that runs at this moment; None while the loop polls."""
+        present = self._present(self._see(self._when, whole=True))
+        return self._unknown if present is DOUBT else present
 
     def look_closer(self) -> Closer:
         """What runs in the stretch that was seen last, if it is not over."""
         seen = self._see(self._what, whole=True)
-        end_time = self._end_time(seen)
-        if end_time is None or end_time != self._seen:
-            del seen.values[:3]
-            return Closer(seen.values, is_over=True)
-        _, number, ready, _ = seen.values
+        present = self._present(seen)
+        number, ready = (seen.values[1], seen.values[2]) if seen.values else (None, None)
         del seen.values[:3]
         ids = frozenset(seen.frame_ids)
+        if self._seen is not None and present in (self._unknown, DOUBT):
+            callback = _instead_of_callback(seen, interrupted=present is DOUBT)
+            return Closer(seen.values, above(seen.frames), ids, callback=callback)
+        if present is None or present != self._seen:
+            return Closer(seen.values, is_over=True)
         return Closer(seen.values, above(seen.frames), ids, number, ready)
 
     def let_go(self, held: list[Any]) -> None:
@@ -202,9 +280,10 @@ class ExactProbe:
 
         def before() -> None:
             trap.ended_at = monotonic()
+            self._frames.switched_from.note()
 
         self._set_trap(trap, before, lambda: None)
-        if self.present_stretch() != self._seen:
+        if self.present_stretch() not in (self._seen, self._unknown):
             # It ended before the trap was set, which would note the end of another one.
             self.clear_end_trap()
 
@@ -309,12 +388,32 @@ class ExactProbe:
         return True
 
 
+UNKNOWN = -1.0
+"""The first of the names for stretches that nobody has timed; an event loop's clock is positive."""
+DOUBT = float("nan")
+LOOKS_WITHOUT = 2
+TRAPPED = next(
+    constant
+    for constant in ExactProbe._set_trap.__code__.co_consts
+    if type(constant) is CodeType and constant.co_name == "select"
+)
+"""What stands between a loop and its selector while a trap is set."""
+
 _EXCEPTIONS_OF_OURS = contextlib.suppress(Exception)
 
 
 def may_nest() -> bool:
     """Whether something is loaded that lets a loop run inside of its own callbacks."""
     return any(name in sys.modules for name in NESTING)
+
+
+def _instead_of_callback(seen: Seen, *, interrupted: bool) -> Callback | None:
+    if not seen.places:
+        return None  # a greenlet's stack: the task is known
+    if interrupted:
+        return Callback()
+    code, _, module = seen.frames[seen.places[0]]
+    return Callback(module=module, function=code.co_qualname)
 
 
 def _nothing() -> None:

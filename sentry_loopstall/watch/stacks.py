@@ -52,7 +52,7 @@ def above(frames: tuple[RawFrame, ...], stop: CodeType | None = None) -> tuple[R
     """The frames above the event loop's own, innermost first; of a long stack both ends.
 
     They end below the callback, at `stop` or at asyncio's `Handle._run`; that frame alone is
-    returned for a callback that has no Python frame.
+    returned for a callback that has no Python frame, and asyncio's `_run_once` for its own doings.
     """
     end = len(frames)
     for place, (code, _, _) in enumerate(frames):
@@ -60,7 +60,7 @@ def above(frames: tuple[RawFrame, ...], stop: CodeType | None = None) -> tuple[R
             end = place or 1
             break
         if is_run_once(code):
-            end = place
+            end = place or 1
             break
     if end <= 2 * KEPT_AT_EACH_END:
         return frames[:end]

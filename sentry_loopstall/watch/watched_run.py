@@ -132,7 +132,21 @@ class WatchedRun:
         if not self.is_hooked and not self._runs_still():
             self.probe.finish()
         pulse = self.probe.look(self.look_at)
+        if isinstance(self.probe, ExactProbe) and self.probe.is_useless:
+            pulse = self._change_probe(self.probe)
         return None if pulse is None else self._decide(pulse, glance, timing)
+
+    def _change_probe(self, probe: ExactProbe) -> Pulse | None:
+        """Of a loop that does not run as asyncio's do only whether it answers can be told."""
+        loop = probe.loop
+        if loop is None:
+            return IDLE
+        self.forget()
+        self.probe = PingProbe(loop, probe.thread_id, self.native_id, self.frames, base=probe.base)
+        pulse = self.probe.look(self.look_at)
+        if self.skip is not None:  # what called `init()` may run still
+            self.skip = None if pulse is None else pulse.stretch
+        return pulse
 
     def _decide(self, pulse: Pulse, glance: Glance, timing: Timing) -> Look:
         if self.skip is not None and pulse.stretch == self.skip:

@@ -126,10 +126,12 @@ class Watcher:
         # one always is, any other until the end of the run, which is told if its begin was.
         stays = is_main or base is not None
         frames = frames_of_this_thread(thread_id) if is_here and stays else ByIdent(thread_id)
+        if base is not None:
+            frames.switched_from.note()
         run_once = run_once_of(loop)
         probe: ExactProbe | PingProbe
         if run_once is not None:
-            probe = ExactProbe(loop, thread_id, frames, run_once)
+            probe = ExactProbe(loop, thread_id, frames, run_once, native_id=native_id, base=base)
         else:
             probe = PingProbe(loop, thread_id, native_id, frames, base=base, now=self._now)
         if self._first_run_at is None:
@@ -160,6 +162,15 @@ class Watcher:
             self._life.wake.set()
         else:  # most runs are over before the first look
             self._runs.pop(id(run), None)
+
+    def note_greenlet(self) -> None:
+        """Greenlets are there from now on: the calling thread's loops run in the one that it is in.
+
+        A server imports the application, and what that needs, on its running loop.
+        """
+        for run in list(self._runs.values()):
+            if run.probe.thread_id == get_ident() and not run.probe.finished:
+                run.frames.switched_from.note()
 
     def skip_present_stretch(self) -> None:
         """Never report the stretch of callbacks that the calling thread runs, if it does."""

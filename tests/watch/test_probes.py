@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sentry_loopstall.watch.detector import Pulse
 from sentry_loopstall.watch.frames import frames_of_this_thread
 from sentry_loopstall.watch.probes import ExactProbe
 from sentry_loopstall.watch.stacks import run_once_of
@@ -26,15 +27,21 @@ def probe_of_this_loop() -> ExactProbe:
     return ExactProbe(loop, here, frames_of_this_thread(here), run_once)
 
 
+def look(probe: ExactProbe) -> Pulse:
+    pulse = probe.look(0.0)
+    assert pulse is not None, "only the kernel knows"
+    return pulse
+
+
 def test_a_trap_notes_the_end_of_the_stretch_that_was_seen() -> None:
     async def main() -> bool:
         probe = probe_of_this_loop()
-        pulse = probe.look(0.0)
+        pulse = look(probe)
         probe.set_end_trap()
         assert "select" in vars(selector_of(asyncio.get_running_loop()))
         assert not probe.end_is_known()
         await asyncio.sleep(0)
-        ended = probe.look(0.0).ended_at
+        ended = look(probe).ended_at
         assert pulse.started_at is not None
         assert ended is not None
         return pulse.started_at <= ended
@@ -47,13 +54,13 @@ def test_a_trap_that_is_set_too_late_never_notes_the_end_of_another_stretch() ->
 
     async def main() -> None:
         probe = probe_of_this_loop()
-        probe.look(0.0)
+        look(probe)
         await asyncio.sleep(0)
         probe.set_end_trap()
         assert "select" not in vars(selector_of(asyncio.get_running_loop()))
         await asyncio.sleep(0)
         assert not probe.end_is_known()
-        assert probe.look(0.0).ended_at is None
+        assert look(probe).ended_at is None
 
     asyncio.run(main())
 
@@ -80,7 +87,7 @@ def test_a_selector_of_any_kind_works_inside_of_a_trap(
 ) -> None:
     async def main() -> str:
         probe = probe_of_this_loop()
-        probe.look(0.0)
+        look(probe)
         if trap == "end":
             probe.set_end_trap()
         else:
@@ -140,7 +147,7 @@ class OwnClock(asyncio.SelectorEventLoop):
 
 def test_a_clock_that_is_not_ours_gives_no_moment() -> None:
     async def main() -> tuple[float | None, float | None]:
-        pulse = probe_of_this_loop().look(0.0)
+        pulse = look(probe_of_this_loop())
         return pulse.stretch, pulse.started_at
 
     with asyncio.Runner(loop_factory=OwnClock) as runner:
@@ -156,7 +163,7 @@ def test_a_frozen_clock_gives_no_moment(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr("time.monotonic", lambda: 1e9)
         asyncio.get_running_loop().call_later(0, lambda: None)
         await asyncio.sleep(0)
-        return probe_of_this_loop().look(0.0).started_at
+        return look(probe_of_this_loop()).started_at
 
     try:
         assert asyncio.run(main()) is None
@@ -172,7 +179,7 @@ class Inherits(asyncio.SelectorEventLoop):
 @pytest.mark.parametrize("loop_class", [asyncio.SelectorEventLoop, Inherits])
 def test_a_class_that_only_calls_what_it_inherits_shows_its_poll(loop_class: Any) -> None:
     async def main() -> bool:
-        return probe_of_this_loop().look(0.0).started_at is not None
+        return look(probe_of_this_loop()).started_at is not None
 
     with asyncio.Runner(loop_factory=loop_class) as runner:
         assert runner.run(main())
