@@ -258,7 +258,10 @@ class ExactProbe:
             return Closer(seen.values, above(seen.frames), ids, callback=callback)
         if present is None or present != self._seen:
             return Closer(seen.values, is_over=True)
-        return Closer(seen.values, above(seen.frames), ids, number, ready)
+        # It counts from the first callback on, if it counts at all.
+        is_before = number is None and "i" in self._what.code.co_varnames
+        callback = _instead_of_callback(seen, interrupted=False) if is_before else None
+        return Closer(seen.values, above(seen.frames), ids, number, ready, callback=callback)
 
     def let_go(self, held: list[Any]) -> None:
         """Drop a handle that the loop is seen to hold, too; else it stays in the list."""
