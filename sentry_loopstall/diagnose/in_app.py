@@ -49,13 +49,17 @@ class InAppRules(NamedTuple):
 
 @dataclass(frozen=True)
 class CodeFrame:
-    """One frame of a sample, with what its code object tells."""
+    """One frame of a sample, with what its code object tells.
+
+    `evaluates` is false where the instruction it stands on is known not to be what took the time.
+    """
 
     code: CodeType
     last_instruction: int
     module: str
     in_app: bool
     machinery: bool
+    evaluates: bool = True
 
     @property
     def qualname(self) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dis
 import itertools
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cached_property
 from operator import itemgetter
 from typing import NamedTuple
 
 from ..recording import Callback, RawFrame, Recording, Sample
 from .in_app import CodeFrame, InAppRules, classify
+from .instructions import who_ran
 
 LATE = 0.025  # seconds from which on a look that came late says that it was kept away
 IMPORT_MACHINERY = "<frozen importlib._bootstrap>"
@@ -31,17 +33,23 @@ class Stack:
     """
 
     def __init__(self, raw: tuple[RawFrame, ...], classified: Classified) -> None:
-        self._raw = raw
         self._classified = classified
+        raw, self._evaluates = who_ran(raw, lambda frame: classified(frame).machinery)
+        self._raw = raw
         modules = set(map(_module, raw))
         self.in_debugger = any(module.partition(".")[0] in DEBUGGERS for module in modules)
         imports = not modules.isdisjoint(IMPORT_MODULES)
         self.importing = outermost_import(self.frames) if imports else None
 
+    def _classify(self, raw: RawFrame) -> CodeFrame:
+        frame = self._classified(raw)
+        at_end = raw is self._raw[0]
+        return replace(frame, evaluates=False) if at_end and not self._evaluates else frame
+
     @cached_property
     def frames(self) -> tuple[CodeFrame, ...]:
         """The outermost first, without the event loop's own below the callback."""
-        return without_machinery_below(tuple(map(self._classified, reversed(self._raw))))
+        return without_machinery_below(tuple(map(self._classify, reversed(self._raw))))
 
     @cached_property
     def place(self) -> int | None:

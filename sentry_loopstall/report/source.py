@@ -49,6 +49,8 @@ def window(
 
 def expression(frame: CodeFrame) -> str | None:
     """The source text of what a frame evaluates, on one line, at most 120 characters."""
+    if not frame.evaluates:
+        return None
     evaluated = _expression(frame.code.co_filename, frame.module, frame.position)
     text = _on_one_line(evaluated or "")
     if not text:
@@ -58,6 +60,8 @@ def expression(frame: CodeFrame) -> str | None:
 
 def called_name(frame: CodeFrame) -> str | None:
     """Only the name of what a frame calls, for clients that want no source in their events."""
+    if not frame.evaluates:
+        return None
     text = _expression(frame.code.co_filename, frame.module, frame.position)
     if text is None:
         return None
