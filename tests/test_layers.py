@@ -46,7 +46,7 @@ OUTSIDE = {
         "report.variables",
         "sdk",
     },
-    "wrapt": {"watch.loop_hook"},
+    "wrapt": {"detection", "watch.loop_hook", "watch.polls"},
     "redis": {"report.redis_server"},
 }
 STARTS_THREADS = {"quiet_threads"}
