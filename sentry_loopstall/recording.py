@@ -66,7 +66,7 @@ class Sample(NamedTuple):
 
 
 class LoopThread(NamedTuple):
-    """Where an event loop runs."""
+    """Where an event loop runs; `loop_class` is its class with its package: `uvloop.Loop`."""
 
     loop_class: str
     loop_package: str

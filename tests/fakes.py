@@ -14,7 +14,7 @@ TASK = Callback(task="Task-7", coroutine="shop.web.checkout")
 SLEEP = Callback(module="time", function="sleep", is_c=True)
 
 MAIN_THREAD = LoopThread(
-    loop_class="_UnixSelectorEventLoop",
+    loop_class="asyncio._UnixSelectorEventLoop",
     loop_package="asyncio",
     thread_id=4711,
     thread_name="MainThread",

@@ -46,6 +46,11 @@ EXPECTED: dict[str, tuple[str, str | None, str]] = {
         "__main__.waits_in_a_thread",
         "(thread worker-3) held the GIL and blocked the event loop for",
     ),
+    "gil_main": (
+        "gil_contention",
+        "__main__.pathological",
+        "__main__.pathological (thread MainThread) held the GIL and blocked the event loop for",
+    ),
     "gil_spinners": ("gil_contention", "__main__.spin_in_python", "held the GIL"),
     "many": ("many_callbacks", "__main__.tick", "60 callbacks blocked the event loop for"),
     "many_tasks": ("many_callbacks", "__main__.tick_in_a_task", "1000 callbacks blocked"),
@@ -100,6 +105,43 @@ def test_a_cause_is_named_for_what_it_is(scenario: str) -> None:
 def test_a_cause_is_named_for_what_it_is_on_uvloop(scenario: str) -> None:
     cause, culprit, _ = verdict(scenario, "uvloop")
     assert (cause, culprit) == EXPECTED[scenario][:2]
+
+
+# One of each cause that can be had at will, and what only one of the other threads' clocks tells.
+IN_A_FORK = [
+    "on_cpu",
+    "blocking_call",
+    "blocking_call_gil",
+    "import",
+    "implicit_gc",
+    "gil_poll",
+    "gil_main",
+    "many",
+    "suspended",
+    "starved",
+]
+
+
+@pytest.mark.parametrize("how", ["fork", "multiprocessing"])
+@pytest.mark.parametrize("scenario", IN_A_FORK)
+def test_a_cause_is_named_for_what_it_is_in_a_forked_process(scenario: str, how: str) -> None:
+    """As in its parent: `threading` has the parent's id of the thread that forked."""
+    if not hasattr(os, "fork"):
+        pytest.skip("there is no fork")
+    reason = cannot_run(scenario)
+    if reason is not None:
+        pytest.skip(reason)
+    cause, culprit, title = verdict(scenario, how)
+    expected_cause, expected_culprit, expected_title = EXPECTED[scenario]
+    assert (cause, culprit) == (expected_cause, expected_culprit)
+    assert expected_title in title
+
+
+@pytest.mark.parametrize("how", ["fork", "multiprocessing"])
+def test_a_call_of_c_is_told_in_a_forked_process_on_uvloop(how: str) -> None:
+    """Only the kernel tells it from a poll, by the thread's own id."""
+    cause, culprit, _ = verdict("c_call", "uvloop", how)
+    assert (cause, culprit) == ("blocking_call", "unknown callback")
 
 
 def test_a_call_that_keeps_the_watcher_away_is_as_long_as_it_was_on_uvloop() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import pdb  # noqa: T100 - its prompt is what is tested
 import threading
 import time
@@ -18,6 +19,7 @@ from sentry_loopstall import integration
 from sentry_loopstall.watch import evidence, watched_run
 
 from .blocking import nap, spin
+from .children import SCENARIOS, lines_of
 from .conftest import Captured, Init, poll
 from .fakes import FakeClock
 from .test_attribution import run
@@ -228,6 +230,18 @@ def test_a_thread_clock_survives_its_thread() -> None:
     poll(lambda: evidence.thread_cpu_time(native_id) is None)
     assert evidence.scheduling_of(native_id) == evidence.Scheduling()
     assert evidence.thread_cpu_time(None) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.parametrize(
+    "way",
+    ["no fork", "fork", "fork of a fork", "fork by another thread", "and again", "forkpty"],
+)
+def test_a_forked_process_knows_the_ids_of_its_own_threads(way: str) -> None:
+    """`threading` has the parent's, and nothing could be read by that."""
+    if not evidence.ON_LINUX:
+        pytest.skip("no clock is read by it elsewhere")
+    assert lines_of("-W", "ignore", SCENARIOS / "forks.py", way) == ["True"]
 
 
 @pytest.mark.parametrize(

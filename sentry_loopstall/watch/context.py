@@ -16,15 +16,20 @@ from functools import partial
 from operator import is_not
 from types import (
     BuiltinFunctionType,
+    ClassMethodDescriptorType,
     CoroutineType,
     FunctionType,
     GeneratorType,
     MethodDescriptorType,
     MethodType,
+    MethodWrapperType,
+    ModuleType,
+    WrapperDescriptorType,
 )
 from typing import Any, TypeGuard
 
 from ..recording import Callback
+from .class_names import is_of_c, module_of, name_of, plain
 
 # `sentry_sdk.integrations.asyncio` names the tasks it wraps so.
 _SENTRY_SUFFIX = " (Sentry-wrapped)"
@@ -76,8 +81,8 @@ def coroutine_name(coroutine: Any) -> str | None:
     if coroutine is None:
         return None
     if type(coroutine) in (CoroutineType, GeneratorType):
-        return str(coroutine.__qualname__)
-    return type(coroutine).__qualname__
+        return plain(coroutine.__qualname__)
+    return name_of(type(coroutine))
 
 
 def describe_handle(handle: Any, number: int | None) -> Callback:
@@ -86,12 +91,17 @@ def describe_handle(handle: Any, number: int | None) -> Callback:
     if function is None:
         return Callback(number=number)
     if type(function) is FunctionType:
-        return Callback(number, module=function.__module__, function=function.__qualname__)
+        module = _text(function.__module__)
+        return Callback(number, module=module, function=plain(function.__qualname__))
     if type(function) in _C_FUNCTIONS:
-        return Callback(number, module=_module(function), function=function.__qualname__, is_c=True)
-    # Some object with `__call__`: its attributes are the application's, its type's are not.
-    called = type(function)
-    return Callback(number, module=called.__module__, function=called.__qualname__)
+        module, name = _of_c(function)
+        return Callback(number, module=module, function=name, is_c=True)
+    # A class is called by its own name. Of some object with `__call__` the attributes are the
+    # application's, its class's are not.
+    called = function if issubclass(type(function), type) else type(function)
+    return Callback(
+        number, module=module_of(called), function=name_of(called), is_c=is_of_c(called)
+    )
 
 
 def unwrap(function: Any) -> Any:
@@ -107,21 +117,38 @@ def unwrap(function: Any) -> Any:
 
 def unwrap_bound(function: Any) -> Any:
     """The object that a step or wake-up of a C task is bound to, None for anything else."""
-    if type(function) is BuiltinFunctionType or type(function).__name__ == "TaskStepMethWrapper":
+    if type(function) is BuiltinFunctionType or name_of(type(function)) == "TaskStepMethWrapper":
         return function.__self__
     if type(function) is MethodType:
         return function.__self__
     return None
 
 
-_C_FUNCTIONS = (BuiltinFunctionType, MethodDescriptorType)
+_C_FUNCTIONS = (
+    BuiltinFunctionType,
+    MethodDescriptorType,
+    ClassMethodDescriptorType,
+    MethodWrapperType,
+    WrapperDescriptorType,
+)
 
 
-def _module(function: Any) -> str | None:
-    module = getattr(function, "__module__", None)
-    if module is None:
-        owner = getattr(function, "__objclass__", None) or type(function.__self__)
-        module = owner.__module__
+def _of_c(function: Any) -> tuple[str | None, str]:
+    """Module and name of a function of C: `time`, `sleep`, or `builtins`, `list.append`.
+
+    Its own qualified name would have to ask the class for its name, and so that one's metaclass.
+    """
+    if type(function) is BuiltinFunctionType:
+        bound: Any = function.__self__
+        if bound is None or type(bound) is ModuleType:
+            return _text(function.__module__), function.__name__
+        owner: Any = bound if issubclass(type(bound), type) else type(bound)
+    else:
+        owner = function.__objclass__
+    return module_of(owner), f"{name_of(owner)}.{function.__name__}"
+
+
+def _text(module: object) -> str | None:
     return module if type(module) is str else None
 
 

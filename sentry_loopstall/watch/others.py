@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..clock import monotonic, process_cpu, thread_cpu
 from ..recording import RawFrame, ThreadStack
-from .evidence import thread_cpu_time, threads_by_id
+from .evidence import native_id_of, thread_cpu_time, threads_by_id
 from .frames import MAX_THREADS, ByIdent, frames_of_all_threads, see
 from .one_step import in_one_step
 from .stacks import above
@@ -65,7 +65,8 @@ class OtherThreads:
         if now < self._read_clocks_at or used - self._used_by_others < ACTIVE:
             return
         self._used_by_others = used
-        clocks = ((ident, thread_cpu_time(one.native_id)) for ident, one in threads_by_id().items())
+        known = threads_by_id().items()
+        clocks = ((ident, thread_cpu_time(native_id_of(one))) for ident, one in known)
         self._clocks = {ident: on_cpu for ident, on_cpu in clocks if on_cpu is not None}
         self._places = {}
         took = monotonic() - now
@@ -94,7 +95,7 @@ class OtherThreads:
             thread = threads.get(thread_id)
             if thread_id == skip or thread is None or _is_ours(thread.name):
                 continue
-            on_cpu = thread_cpu_time(thread.native_id)
+            on_cpu = thread_cpu_time(native_id_of(thread))
             spent = None if on_cpu is None else on_cpu - self._clocks.get(thread_id, 0.0)
             if on_cpu is not None:
                 self._clocks[thread_id] = on_cpu

@@ -22,6 +22,7 @@ from ..log import log_once
 from ..quiet_threads import unseen
 from ..recording import Gap, LoopThread, Recording
 from .callback_reader import READ_NOTHING, ContextReader
+from .class_names import package_of, with_package
 from .detector import Timing
 from .evidence import CollectorClock, ThrottleReader, own_switches, thread_called
 from .frames import ByIdent, frames_of_this_thread
@@ -140,8 +141,8 @@ class Watcher:
             probe=probe,
             frames=frames,
             where=LoopThread(
-                loop_class=type(loop).__qualname__,
-                loop_package=type(loop).__module__.partition(".")[0],
+                loop_class=with_package(type(loop)),
+                loop_package=package_of(type(loop)),
                 thread_id=thread_id,
                 thread_name=name,
                 is_main=is_main,

@@ -253,7 +253,7 @@ def test_the_whole_event(shop: Callable[[str], list[RawFrame]], tmp_path: Path) 
                 "task": "Task-7",
                 "coroutine": "shop.web.checkout",
                 "callback": None,
-                "loop": "_UnixSelectorEventLoop",
+                "loop": "asyncio._UnixSelectorEventLoop",
                 "samples": 3,
                 "breakdown": f"100 % shop.pricing.price_all › {sleeps} (pricing.py:6)",
                 "on_cpu_ms": 10.4,

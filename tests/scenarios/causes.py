@@ -1,15 +1,22 @@
-"""Produce one cause of a stall for real, and print the verdict: `causes.py CAUSE [uvloop]`."""
+"""Produce one cause of a stall for real, and print the verdict.
+
+`causes.py CAUSE [uvloop] [fork | multiprocessing]`: in a forked child, whose parent has called
+`init()` and run a loop before, or has done neither.
+"""
 
 import asyncio
 import ctypes
 import gc
 import json
+import multiprocessing
 import os
 import re
 import subprocess
 import sys
 import threading
 import time
+import warnings
+from collections.abc import Coroutine
 from typing import Any
 
 import sentry_sdk
@@ -202,6 +209,8 @@ async def main(cause: str) -> None:
         loop.call_soon(on_cpu_holding_the_gil)
     elif cause == "blocking_call":
         loop.call_soon(waits)
+    elif cause == "c_call":
+        loop.call_soon(time.sleep, 0.5)
     elif cause == "blocking_call_gil":
         loop.call_soon(waits_holding_the_gil)
     elif cause == "import":
@@ -260,60 +269,122 @@ def limit() -> None:
         processes.write(str(os.getpid()))
 
 
-if __name__ == "__main__":
-    if "gil" in sys.argv[1]:
-        LENGTH = calibrated(0.6)  # nobody watches yet
-    threshold = 0.05 if sys.argv[1] == "implicit_gc" else 0.25
+def in_a_worker_thread(cause: str) -> None:
+    """The loop runs there, and the main thread holds the GIL."""
+    runs = threading.Event()
+    go = threading.Event()
+
+    async def wait_for_it() -> None:
+        await asyncio.sleep(0.3)
+        asyncio.get_running_loop().call_soon(go.wait)
+        runs.set()
+        await asyncio.sleep(0.2)
+        await asyncio.to_thread(done.wait, 5)
+
+    worker = threading.Thread(target=lambda: run(wait_for_it()))
+    worker.start()
+    runs.wait()
+    go.set()
+    computes_in_a_thread()
+    worker.join()
+
+
+def init(cause: str) -> None:
     sentry_sdk.init(
         dsn="http://public@127.0.0.1:9/1",
         transport=KeepingTransport,
         default_integrations=False,
-        integrations=[LoopStallIntegration(threshold=threshold, on_stall=on_stall)],
+        integrations=[
+            LoopStallIntegration(
+                threshold=0.05 if cause == "implicit_gc" else 0.25, on_stall=on_stall
+            )
+        ],
     )
+
+
+def run(coroutine: Coroutine[Any, Any, None]) -> None:
     new_loop = None
     if "uvloop" in sys.argv:
         import uvloop
 
         new_loop = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(main(sys.argv[1]))
-    if sys.argv[1] == "quota":
+        runner.run(coroutine)
+
+
+def produce(cause: str) -> None:
+    if cause == "gil_main":
+        in_a_worker_thread(cause)
+    else:
+        run(main(cause))
+    if cause == "quota":
         with open("/sys/fs/cgroup/cpu/cgroup.procs", "w") as root:
             root.write(str(os.getpid()))
         os.rmdir(GROUP)
-    print(
-        json.dumps(
-            [
+    print(json.dumps([told_of(stall) for stall in told]), flush=True)
+
+
+def told_of(stall: Stall) -> dict[str, Any]:
+    return {
+        "cause": stall.cause,
+        "culprit": stall.culprit.name if stall.culprit else None,
+        "call": stall.culprit.call if stall.culprit else None,
+        "duration": stall.duration,
+        "outcome": stall.outcome,
+        "evidence": repr(stall.evidence),
+        "callbacks": stall.evidence.callbacks,
+        "gil_holder": stall.evidence.gil_holder,
+        "on_cpu": stall.evidence.on_cpu,
+        "event": next(
+            (
                 {
-                    "cause": stall.cause,
-                    "culprit": stall.culprit.name if stall.culprit else None,
-                    "call": stall.culprit.call if stall.culprit else None,
-                    "duration": stall.duration,
-                    "outcome": stall.outcome,
-                    "evidence": repr(stall.evidence),
-                    "callbacks": stall.evidence.callbacks,
-                    "gil_holder": stall.evidence.gil_holder,
-                    "event": next(
-                        (
-                            {
-                                "title": event["exception"]["values"][0]["value"],
-                                "fingerprint": event["fingerprint"],
-                                "breakdown": event["contexts"]["loop_stall"]["breakdown"],
-                                "in_app": [
-                                    frame["function"]
-                                    for frame in event["exception"]["values"][0]["stacktrace"][
-                                        "frames"
-                                    ]
-                                    if frame["in_app"]
-                                ],
-                            }
-                            for event in events
-                            if event["contexts"]["loop_stall"]["stall_id"] == stall.id
-                        ),
-                        None,
-                    ),
+                    "title": event["exception"]["values"][0]["value"],
+                    "fingerprint": event["fingerprint"],
+                    "breakdown": event["contexts"]["loop_stall"]["breakdown"],
+                    "in_app": [
+                        frame["function"]
+                        for frame in event["exception"]["values"][0]["stacktrace"]["frames"]
+                        if frame["in_app"]
+                    ],
                 }
-                for stall in told
-            ]
-        )
-    )
+                for event in events
+                if event["contexts"]["loop_stall"]["stall_id"] == stall.id
+            ),
+            None,
+        ),
+    }
+
+
+def in_a_fork_of_a_watched_process(cause: str) -> None:
+    """As a server does that loads the application before it forks."""
+    warnings.simplefilter("ignore", DeprecationWarning)  # that there are threads when it forks
+    init(cause)
+    run(asyncio.sleep(0.1))
+    child = os.fork()
+    if child == 0:
+        produce(cause)
+        sys.stdout.flush()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    sys.exit(os.waitstatus_to_exitcode(status))
+
+
+def in_a_process_of_its_own(cause: str) -> None:
+    init(cause)
+    produce(cause)
+
+
+if __name__ == "__main__":
+    if "gil" in sys.argv[1]:
+        LENGTH = calibrated(0.6)  # nobody watches yet
+    if "fork" in sys.argv:
+        in_a_fork_of_a_watched_process(sys.argv[1])
+    elif "multiprocessing" in sys.argv:
+        warnings.simplefilter("ignore", DeprecationWarning)  # as above
+        context = multiprocessing.get_context("fork")
+        process = context.Process(target=in_a_process_of_its_own, args=(sys.argv[1],))
+        process.start()
+        process.join()
+        sys.exit(process.exitcode)
+    else:
+        in_a_process_of_its_own(sys.argv[1])

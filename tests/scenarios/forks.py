@@ -1,0 +1,60 @@
+"""Fork in each way there is, and print whether the child knows the ids of its own threads."""
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+
+from sentry_loopstall.watch.evidence import native_id_of, thread_called, thread_cpu_time
+
+
+def knows_its_threads() -> bool:
+    """The main thread, seen by another one, and that."""
+    main = threading.main_thread()
+    seen: list[bool] = []
+
+    def look() -> None:
+        me = threading.current_thread()
+        seen.append(native_id_of(me) == threading.get_native_id())
+        assert main.ident is not None
+        seen.append(thread_called(main.ident)[1] == native_id_of(main))
+        seen.append(thread_cpu_time(native_id_of(main)) is not None)
+
+    seen.append(native_id_of(main) == threading.get_native_id())
+    other = threading.Thread(target=look)
+    other.start()
+    other.join()
+    return seen == [True] * 4
+
+
+def in_child(check: Callable[[], bool], fork: Callable[[], int] = os.fork) -> bool:
+    child = fork()
+    if child == 0:
+        try:
+            os._exit(0 if check() else 1)
+        finally:
+            os._exit(2)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def in_thread(check: Callable[[], bool]) -> bool:
+    said: list[bool] = []
+    thread = threading.Thread(target=lambda: said.append(check()))
+    thread.start()
+    thread.join()
+    return said == [True]
+
+
+WAYS: dict[str, Callable[[], bool]] = {
+    "no fork": knows_its_threads,
+    "fork": lambda: in_child(knows_its_threads),
+    "fork of a fork": lambda: in_child(lambda: in_child(knows_its_threads)),
+    "fork by another thread": lambda: in_thread(lambda: in_child(knows_its_threads)),
+    "and again": lambda: in_thread(
+        lambda: in_child(lambda: in_thread(lambda: in_child(knows_its_threads)))
+    ),
+    "forkpty": lambda: in_child(knows_its_threads, lambda: os.forkpty()[0]),
+}
+
+if __name__ == "__main__":
+    print(WAYS[sys.argv[1]]())
