@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import Context
 from itertools import islice, repeat
 from operator import eq
@@ -20,6 +20,7 @@ from types import CodeType
 from typing import Any, NamedTuple
 
 from ..clock import monotonic
+from ..expected import identified
 from ..recording import RawFrame
 from .detector import IDLE, Pulse
 from .frames import FrameSource, Seen, innermost_codes, see
@@ -27,19 +28,22 @@ from .one_step import Step, emptying
 from .slots import Question, question
 from .stacks import NESTING, above, is_run_once
 
+NO_FRAMES: Mapping[int, CodeType] = {}
+
 
 class Closer(NamedTuple):
     """What runs in a late stretch, read in one step.
 
     `held` has the callback's handle, or nothing: the probe is to let go of it. `frames` are those
-    above the event loop's own, innermost first, `ids` the ids of all frame objects of the stack.
-    Where the loop tells it, `number` is the callback's place in its iteration, and `ready` how many
-    there are in that. If the stretch `is_over`, there is nothing else.
+    above the event loop's own, innermost first, `ids` has the code of every frame of the
+    stack by the frame's id, while an `expected_block` is open. Where the loop tells it, `number` is
+    the callback's place in its iteration, and `ready` how many there are in that. If the
+    stretch `is_over`, there is nothing else.
     """
 
     held: list[Any]
     frames: tuple[RawFrame, ...] = ()
-    ids: frozenset[int] = frozenset()
+    ids: Mapping[int, CodeType] = NO_FRAMES
     number: int | None = None
     ready: int | None = None
     is_over: bool = False
@@ -179,7 +183,7 @@ class ExactProbe:
             return Closer(seen.values, is_over=True)
         _, number, ready, _ = seen.values
         del seen.values[:3]
-        ids = frozenset(seen.frame_ids)
+        ids = identified(seen.frame_ids, seen.codes)
         return Closer(seen.values, above(seen.frames), ids, number, ready)
 
     def let_go(self, held: list[Any]) -> None:
