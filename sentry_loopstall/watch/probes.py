@@ -24,6 +24,7 @@ from ..expected import identified
 from ..recording import RawFrame
 from .detector import IDLE, Pulse
 from .frames import FrameSource, Seen, innermost_codes, see
+from .loop_clock import keeps_our_time
 from .one_step import Step, emptying
 from .slots import Question, question
 from .stacks import NESTING, above, is_run_once
@@ -95,11 +96,6 @@ class ExactProbe:
         # What the thread is in while the loop polls, as nearly always.
         self._polling = (getattr(select, "__code__", None), run_once)
         self._resolution = float(getattr(loop, "_clock_resolution", 0.0))
-        # A loop with a clock of its own (tests that fake time) still tells stretches apart.
-        # Not by `vars(loop)`: on 3.11 and 3.12 that makes all its attributes slower for good,
-        # a `sleep(0)` storm 1.2 times (measured).
-        clock = getattr(loop.time, "__func__", None)
-        self._keeps_our_time = clock is asyncio.BaseEventLoop.time
 
     def _ask(self, run_once: CodeType) -> None:
         self._when: Question = question(run_once, ("end_time",), "self")
@@ -166,9 +162,12 @@ class ExactProbe:
         return end_time if type(end_time) is float else None
 
     def _started_at(self, end_time: float) -> float | None:
+        # A loop with a clock of its own (tests that fake time) still tells stretches apart.
+        if not keeps_our_time(self._loop()):
+            return None
         started_at = end_time - self._resolution
-        # In the future: the clock that the loop asks is frozen, or a test's.
-        return started_at if self._keeps_our_time and started_at <= monotonic() else None
+        # In the future: the system's clock itself is another one.
+        return started_at if started_at <= monotonic() else None
 
     def present_stretch(self) -> float | None:
         """The stretch that runs at this moment."""
