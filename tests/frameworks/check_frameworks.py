@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from example_app.receiver import EnvelopeReceiver
+from sentry_loopstall.watch.evidence import ON_LINUX
 
 from ..conftest import Event, poll
 from ..sdk import IS_SDK_3, traces_of_requests
@@ -83,6 +84,9 @@ def test_the_one_event_is_the_blocked_requests_own(
     assert event["tags"].get("loop_stall.culprit") == "service.look_up", told
     assert event["tags"]["loop_stall.loop"] == served.loop
     assert told["blocking_call"] == "time.sleep(0.9)"
+    # Of the thread that blocked, also where the server forks its workers.
+    assert event["tags"]["loop_stall.cause"] == "blocking_call", told
+    assert told["on_cpu_ms"] is not None or not ON_LINUX
     frames = event["exception"]["values"][0]["stacktrace"]["frames"]
     in_app = [frame["function"] for frame in frames if frame["in_app"]]
     assert in_app == [served.handler, "answer", "look_up"]
