@@ -29,7 +29,8 @@ MAX_LEFT = 1000  # blocks that were left, kept for the stretch they belong to
 
 # Functions of these names enter and leave for their caller, and are gone in between.
 _FOR_THEIR_CALLER = frozenset({"__enter__", "__aenter__", "__exit__", "__aexit__"})
-# The one function of `contextlib` that runs the body itself: of what a context manager decorates.
+# What `contextlib` makes of a function that a context manager decorates: it runs the body itself.
+# `inner`, and from CPython 3.15 on `async_inner` and others.
 _RUNS_THE_BODY = "inner"
 _GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
@@ -239,7 +240,7 @@ def _acts_for_its_caller(frame: FrameType) -> bool:
 
 
 def _is_of_contextlib(frame: FrameType) -> bool:
-    return _module(frame) == "contextlib" and frame.f_code.co_name != _RUNS_THE_BODY
+    return _module(frame) == "contextlib" and not frame.f_code.co_name.endswith(_RUNS_THE_BODY)
 
 
 def _module(frame: FrameType) -> str:
