@@ -92,6 +92,36 @@ def test_the_one_event_is_the_blocked_requests_own(
     assert in_app == [served.handler, "answer", "look_up"]
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_what_an_orm_does_on_the_loop_is_its_callers(
+    receiver: EnvelopeReceiver, tmp_path: Path, loop: str
+) -> None:
+    """SQLAlchemy makes its objects in a greenlet, whose stack does not reach the event loop."""
+    served = Served(
+        "FastAPI",
+        "uvicorn",
+        loop,
+        f"uvicorn --host=127.0.0.1 --port={{port}} --log-level=warning --loop={loop} orm_app:app",
+        "/hello/{who}",
+        ("fastapi", "uvicorn", "sqlalchemy", "aiosqlite", "uvloop"),
+    )
+    for package in served.packages:
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} cannot be had for this Python")
+    log = tmp_path / "server.log"
+    with serving(served, receiver.dsn, log) as port:
+        assert get(port, "warm-up") == "warm-up"
+        warm_at = time.time()
+        assert get(port, "mallory") == "mallory"
+        assert receiver.wait_for(lambda: bool(stalls(receiver, warm_at)), timeout=10)
+    event = stalls(receiver, warm_at)[0]
+    told = event["contexts"]["loop_stall"]
+    assert event["tags"].get("loop_stall.culprit") == "orm_app.load_orders", told
+    assert event["tags"]["loop_stall.cause"] == "on_cpu", told
+    assert urlsplit(event["request"]["url"]).path == "/hello/mallory"
+    assert event["transaction"] == "/hello/{who}"
+
+
 def stalls(receiver: EnvelopeReceiver, since: float) -> list[Event]:
     """The events of stalls that ended later than this (epoch seconds): not those of the start."""
     return [
