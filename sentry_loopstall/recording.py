@@ -133,13 +133,14 @@ class Waiting(NamedTuple):
     """Who waited, as last seen; None where the loop hides it.
 
     `ready` are the callbacks that could be looked at, each with what its context is about, such as
-    a transaction's name.
+    a transaction's name; `overdue` likewise the tasks that sleep and whose time has come.
     """
 
     callbacks: int | None = None
     timers: int | None = None
     io: int | None = None
     ready: tuple[tuple[Callback, str | None], ...] = ()
+    overdue: tuple[tuple[Callback, str | None], ...] = ()
 
 
 class Recording(NamedTuple):

@@ -9,6 +9,9 @@ import os
 import pdb  # noqa: T100 - its prompt is what is tested
 import threading
 import time
+import weakref
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ import sentry_sdk
 
 from sentry_loopstall import integration
 from sentry_loopstall.watch import evidence, watched_run
+from sentry_loopstall.watch.waiters import MAX_NAMED
 
 from .blocking import nap, spin
 from .children import SCENARIOS, lines_of
@@ -33,7 +37,7 @@ def context_of(captured: Captured) -> dict[str, Any]:
 
 
 def test_who_waited_is_counted_and_named(init: Init, captured: Captured) -> None:
-    """25 requests by their transaction, a task by its coroutine; timers and I/O are counted."""
+    """25 requests by their transaction, a task by its coroutine; plain timers are counted."""
     init({"threshold": 0.1})
     started: list[int] = []
 
@@ -71,6 +75,194 @@ def test_who_waited_is_counted_and_named(init: Init, captured: Captured) -> None
     (stall,) = captured.wait_for_stalls()
     assert stall.waiters.callbacks == 26
     assert ("GET /orders", 25) in stall.waiters.names
+
+
+Waits = Callable[[], Coroutine[Any, Any, Any]]
+
+
+async def blocked_beside(waits: Waits, number: int = 1) -> list[Any]:
+    """Block while so many tasks wait for less; gives what became of them."""
+    tasks = [asyncio.create_task(waits(), name=f"waits-{place}") for place in range(number)]
+    await asyncio.sleep(0.02)
+    nap(0.3)
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def sleeps_in_a_request() -> None:
+    with sentry_sdk.isolation_scope() as scope:
+        scope.set_transaction_name("GET /orders", source="route")
+        await asyncio.sleep(0.1)
+
+
+async def sleeps_for_a_visitor() -> None:
+    with sentry_sdk.isolation_scope() as scope:
+        scope.set_transaction_name("/orders/4711-secret", source="url")
+        await asyncio.sleep(0.1)
+
+
+async def sleeps_in_a_library() -> None:
+    """As one with a timer of its own does."""
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+    loop.call_later(0.1, future.set_result, None)
+    await future
+
+
+async def sleeps_behind_a_shield() -> None:
+    await asyncio.shield(asyncio.sleep(0.1))
+
+
+@pytest.mark.parametrize(
+    ("waits", "name"),
+    [
+        (sleeps_in_a_request, "GET /orders"),
+        (sleeps_for_a_visitor, "sleeps_for_a_visitor"),
+        (sleeps_in_a_library, "sleeps_in_a_library"),
+        (sleeps_behind_a_shield, "sleep"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_whose_sleep_is_over_is_named(
+    init: Init, captured: Captured, waits: Waits, name: str
+) -> None:
+    """A request in a sleep waits for the loop as one does whose data has come."""
+    init({"threshold": 0.1})
+    asyncio.run(blocked_beside(waits, 25))
+    (stall,) = captured.wait_for_stalls()
+    assert stall.waiters.timers == 25
+    assert stall.waiters.names == ((name, 25),)
+    assert context_of(captured)["waiting"] == f"{name} ×25"
+
+
+async def is_timed_out() -> None:
+    async with asyncio.timeout(0.1):
+        await asyncio.Event().wait()
+
+
+async def is_waited_for() -> None:
+    await asyncio.wait_for(asyncio.Event().wait(), 0.1)
+
+
+async def is_cancelled_by_a_timer() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().call_later(0.1, task.cancel)
+    await asyncio.Event().wait()
+
+
+async def has_a_timer() -> None:
+    asyncio.get_running_loop().call_later(0.1, lambda: None)
+    await asyncio.sleep(1.0)
+
+
+async def sleeps_on() -> None:
+    with suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(asyncio.sleep(1.0), 0.8)
+
+
+@pytest.mark.parametrize(
+    "waits", [is_timed_out, is_waited_for, is_cancelled_by_a_timer, has_a_timer, sleeps_on]
+)
+def test_whoever_does_not_wait_for_the_time_is_not_named(
+    init: Init, captured: Captured, waits: Waits
+) -> None:
+    """A timeout interrupts somebody, and wakes nobody who waits for it."""
+    init({"threshold": 0.1})
+    asyncio.run(blocked_beside(waits))
+    (stall,) = captured.wait_for_stalls()
+    assert stall.waiters.names == ()
+
+
+def test_a_task_that_sleeps_and_is_ready_is_named_once(init: Init, captured: Captured) -> None:
+    """It was cancelled, and its time has come, too."""
+    init({"threshold": 0.1})
+
+    async def main() -> None:
+        tasks = [asyncio.create_task(sleeps_in_a_request()) for _ in range(3)]
+        await asyncio.sleep(0.02)
+        tasks[0].cancel()
+        nap(0.3)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(main())
+    (stall,) = captured.wait_for_stalls()
+    assert stall.waiters.names == (("GET /orders", 3),)
+
+
+def test_of_many_that_sleep_some_are_named_and_none_is_kept(init: Init, captured: Captured) -> None:
+    init({"threshold": 0.1})
+    tasks: list[weakref.ref[Any]] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_later(0.25, nap, 0.0)
+        made = [asyncio.create_task(sleeps_in_a_request()) for _ in range(300)]
+        tasks.extend(map(weakref.ref, made))
+        await asyncio.sleep(0.02)
+        nap(0.3)
+        await asyncio.gather(*made)
+
+    asyncio.run(main())
+    (stall,) = captured.wait_for_stalls()
+    assert stall.waiters.timers == 301
+    assert stall.waiters.names == (("GET /orders", MAX_NAMED),)
+    gc.collect()
+    poll(lambda: not any(task() for task in tasks))
+
+
+class Slower(asyncio.SelectorEventLoop):
+    """Tests have such, to get through long sleeps."""
+
+    def time(self) -> float:
+        return super().time() / 1000
+
+
+def with_a_clock_on_the_loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.SelectorEventLoop()
+    loop.time = lambda: time.monotonic() - 5000  # type: ignore[method-assign]  # that is the point
+    return loop
+
+
+@pytest.mark.parametrize("new_loop", [Slower, with_a_clock_on_the_loop])
+def test_what_a_clock_of_the_loops_own_says_is_not_told(
+    init: Init, captured: Captured, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """Its timers are due by that, and nobody knows when by ours."""
+    init({"threshold": 0.1})
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        timers = [loop.call_later(delay, lambda: None) for delay in range(1000, 1050)]
+        nap(0.3)
+        for timer in timers:
+            timer.cancel()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main())
+    (stall,) = captured.wait_for_stalls()
+    assert stall.waiters.timers is None
+    assert stall.waiters.names == ()
+    assert stall.duration == pytest.approx(0.3, abs=0.15)
+
+
+def test_a_clock_that_is_stopped_while_the_loop_runs_tells_nothing(
+    init: Init, captured: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    init({"threshold": 0.1})
+
+    async def main() -> None:
+        await asyncio.sleep(0.01)
+        stopped = time.monotonic() - 100.0
+        with monkeypatch.context() as patched:
+            patched.setattr(time, "monotonic", lambda: stopped)
+            for _ in range(3):
+                await asyncio.sleep(0)
+            nap(0.3)
+        await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    (stall,) = captured.wait_for_stalls()
+    assert stall.waiters.timers is None
+    assert stall.duration == pytest.approx(0.3, abs=0.15)
 
 
 def test_io_that_waited_is_counted(init: Init, captured: Captured) -> None:

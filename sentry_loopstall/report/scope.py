@@ -80,14 +80,14 @@ def transaction_name(borrowed: Borrowed | None) -> str | None:
     return name if name is not None else transaction_of(moment.isolation)[0]
 
 
-def names_of(ready: tuple[tuple[Callback, str | None], ...]) -> tuple[tuple[str, int], ...]:
+def names_of(waiting: tuple[tuple[Callback, str | None], ...]) -> tuple[tuple[str, int], ...]:
     """Who waited, by name and number, the most first.
 
     A task by the transaction of its scope, else by its coroutine. A plain callback of the event
     loop's own has no name.
     """
     names: Counter[str] = Counter()
-    for callback, transaction in ready:
+    for callback, transaction in waiting:
         own = callback.coroutine or callback.task
         if own is not None:
             names[transaction or own] += 1

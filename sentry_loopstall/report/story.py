@@ -58,8 +58,9 @@ class Story:
 
     @cached_property
     def _waiting(self) -> tuple[tuple[str, int], ...]:
-        ready = self.recording.waiting.ready
-        return detail("the names of who waited", lambda: scope.names_of(ready), ())
+        waiting = self.recording.waiting
+        known = (*waiting.ready, *waiting.overdue)
+        return detail("the names of who waited", lambda: scope.names_of(known), ())
 
     def stall(self, number: int) -> Stall:
         """The public record, from the view of one of the findings."""

@@ -93,7 +93,7 @@ def describe_handle(handle: Any, number: int | None) -> Callback:
     if type(function) is FunctionType:
         module = _text(function.__module__)
         return Callback(number, module=module, function=plain(function.__qualname__))
-    if type(function) in _C_FUNCTIONS:
+    if issubclass(type(function), _C_FUNCTIONS):
         module, name = _of_c(function)
         return Callback(number, module=module, function=name, is_c=True)
     # A class is called by its own name. Of some object with `__call__` the attributes are the
@@ -117,11 +117,16 @@ def unwrap(function: Any) -> Any:
 
 def unwrap_bound(function: Any) -> Any:
     """The object that a step or wake-up of a C task is bound to, None for anything else."""
-    if type(function) is BuiltinFunctionType or name_of(type(function)) == "TaskStepMethWrapper":
+    if is_builtin(function) or name_of(type(function)) == "TaskStepMethWrapper":
         return function.__self__
     if type(function) is MethodType:
         return function.__self__
     return None
+
+
+def is_builtin(function: Any) -> bool:
+    """Whether it is a function of C, or a bound method, of either of two types."""
+    return issubclass(type(function), BuiltinFunctionType)
 
 
 _C_FUNCTIONS = (
@@ -138,7 +143,7 @@ def _of_c(function: Any) -> tuple[str | None, str]:
 
     Its own qualified name would have to ask the class for its name, and so that one's metaclass.
     """
-    if type(function) is BuiltinFunctionType:
+    if is_builtin(function):
         bound: Any = function.__self__
         if bound is None or type(bound) is ModuleType:
             return _text(function.__module__), function.__name__

@@ -19,6 +19,7 @@ from types import CodeType
 from typing import Any
 
 from ..clock import monotonic
+from ..expected import identified
 from .detector import Pulse
 from .frames import FrameSource, innermost_code, see
 from .polls import EPOLLS, POLLS, OwnPolls, polls_by_itself, system_call
@@ -151,7 +152,7 @@ class PingProbe:
     def look_closer(self) -> Closer:
         """The frames above the one that called into the loop; that alone for a C callback."""
         seen = see(self._frames, whole=True)
-        return Closer([], above(seen.frames, self._base), frozenset(seen.frame_ids))
+        return Closer([], above(seen.frames, self._base), identified(seen.frame_ids, seen.codes))
 
     def let_go(self, held: list[Any]) -> None:
         """No handle is ever seen."""

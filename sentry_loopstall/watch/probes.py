@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import Context
 from itertools import islice, repeat
 from operator import eq
@@ -20,28 +20,33 @@ from types import CodeType
 from typing import Any, NamedTuple
 
 from ..clock import monotonic
+from ..expected import identified
 from ..recording import Callback, RawFrame
 from .detector import IDLE, Pulse
 from .frames import FrameSource, Seen, innermost_codes, see
+from .loop_clock import keeps_our_time
 from .one_step import Step, emptying
 from .polls import POLLS, Polls, is_at_select, polls_by_itself, system_call
 from .slots import Question, question
 from .stacks import NESTING, above, is_run_once
+
+NO_FRAMES: Mapping[int, CodeType] = {}
 
 
 class Closer(NamedTuple):
     """What runs in a late stretch, read in one step.
 
     `held` has a handle, or nothing: the probe is to let go of it. `frames` are those above the
-    event loop's own, innermost first, `ids` the ids of all frame objects of the stack. Where the
-    loop tells it, `number` is the callback's place in its iteration, and `ready` how many there are
-    in that. `callback` is there where it is no callback that runs: what asyncio does itself, or
-    something that interrupted its poll. If the stretch `is_over`, there is nothing else.
+    event loop's own, innermost first, `ids` has the code of every frame of the stack by the frame's
+    id, while an `expected_block` is open. Where the loop tells it, `number` is the callback's place
+    in its iteration, and `ready` how many there are in that. `callback` is there where it is no
+    callback that runs: what asyncio does itself, or something that interrupted its poll. If the
+    stretch `is_over`, there is nothing else.
     """
 
     held: list[Any]
     frames: tuple[RawFrame, ...] = ()
-    ids: frozenset[int] = frozenset()
+    ids: Mapping[int, CodeType] = NO_FRAMES
     number: int | None = None
     ready: int | None = None
     is_over: bool = False
@@ -101,11 +106,6 @@ class ExactProbe:
         self._ask(run_once)
         self._polls = Polls(loop, run_once, (TRAPPED,))
         self._resolution = float(getattr(loop, "_clock_resolution", 0.0))
-        # A loop with a clock of its own (tests that fake time) still tells stretches apart.
-        # Not by `vars(loop)`: on 3.11 and 3.12 that makes all its attributes slower for good,
-        # a `sleep(0)` storm 1.2 times (measured).
-        clock = getattr(loop.time, "__func__", None)
-        self._keeps_our_time = clock is asyncio.BaseEventLoop.time
 
     def _ask(self, run_once: CodeType) -> None:
         self._when: Question = question(run_once, ("end_time",), "self")
@@ -237,9 +237,12 @@ class ExactProbe:
         return end_time if type(end_time) is float else None
 
     def _started_at(self, end_time: float) -> float | None:
+        # A loop with a clock of its own (tests that fake time) still tells stretches apart.
+        if not keeps_our_time(self._loop()):
+            return None
         started_at = end_time - self._resolution
-        # In the future: the clock that the loop asks is frozen, or a test's.
-        return started_at if self._keeps_our_time and started_at <= monotonic() else None
+        # In the future: the system's clock itself is another one.
+        return started_at if started_at <= monotonic() else None
 
     def present_stretch(self) -> float | None:
         """The stretch that runs at this moment; None while the loop polls."""
@@ -252,7 +255,7 @@ class ExactProbe:
         present = self._present(seen)
         number, ready = (seen.values[1], seen.values[2]) if seen.values else (None, None)
         del seen.values[:3]
-        ids = frozenset(seen.frame_ids)
+        ids = identified(seen.frame_ids, seen.codes)
         if self._seen is not None and present in (self._unknown, DOUBT):
             callback = _instead_of_callback(seen, interrupted=present is DOUBT)
             return Closer(seen.values, above(seen.frames), ids, callback=callback)

@@ -21,7 +21,6 @@ from ..recording import (
     Sample,
     ThreadStack,
     Variables,
-    Waiting,
 )
 from .callback_reader import CallbackReader, ContextReader
 from .detector import Stretch
@@ -169,7 +168,6 @@ class Recorder:
         if self._id is None:
             self._id = uuid.uuid4().hex  # not before: it may let go of the GIL
         readings = [*self._readings, after]
-        waiting = self._waiters.waiting
         return Recording(
             id=self._id,
             where=self._where,
@@ -198,7 +196,7 @@ class Recorder:
                     for thread_id, (name, on_cpu, samples) in self._others.items()
                 ),
             ),
-            waiting=Waiting(waiting.callbacks, waiting.timers, io, waiting.ready),
+            waiting=self._waiters.waiting._replace(io=io),
             threads=self._threads,
             expected=expected_within(self._where.thread_id, stretch.started_at, stretch.ended_at),
             # The report of a hang reads it, too, and then that of its end.

@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..clock import process_cpu
-from ..expected import expected_on
 from ..loan import Loan
 from ..recording import Gap, LoopThread, Recording, Variables
 from .callback_reader import ContextReader
 from .detector import IDLE, LoopState, Pulse, Step, Stretch, Timing, step
 from .evidence import CollectorClock, ThrottleReader, scheduling_of, thread_cpu_time
 from .frames import FrameSource
+from .open_blocks import expected_in
 from .others import Activity, all_stacks
 from .ping_probe import PingProbe
 from .probes import Closer, ExactProbe
@@ -183,7 +183,7 @@ class WatchedRun:
                 variables = recorder.variables_of_same(closer) or variables_of(
                     self.frames, closer.frames, timing.candidates(closer.frames), recorder.loan
                 )
-            expected = expected_on(closer.ids, self.probe.thread_id)
+            expected = expected_in(closer.ids, self.probe.thread_id, self.probe.loop)
             recorder.add(Taken(closer, expected, variables), look.reading, late=glance.late)
         self._let_go(closer, recorder.loan)
 

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from example_app.receiver import EnvelopeReceiver
+from sentry_loopstall.watch.evidence import ON_LINUX
 
 from ..conftest import Event, poll
 from ..sdk import IS_SDK_3, traces_of_requests
@@ -83,9 +84,42 @@ def test_the_one_event_is_the_blocked_requests_own(
     assert event["tags"].get("loop_stall.culprit") == "service.look_up", told
     assert event["tags"]["loop_stall.loop"] == served.loop
     assert told["blocking_call"] == "time.sleep(0.9)"
+    # Of the thread that blocked, also where the server forks its workers.
+    assert event["tags"]["loop_stall.cause"] == "blocking_call", told
+    assert told["on_cpu_ms"] is not None or not ON_LINUX
     frames = event["exception"]["values"][0]["stacktrace"]["frames"]
     in_app = [frame["function"] for frame in frames if frame["in_app"]]
     assert in_app == [served.handler, "answer", "look_up"]
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_what_an_orm_does_on_the_loop_is_its_callers(
+    receiver: EnvelopeReceiver, tmp_path: Path, loop: str
+) -> None:
+    """SQLAlchemy makes its objects in a greenlet, whose stack does not reach the event loop."""
+    served = Served(
+        "FastAPI",
+        "uvicorn",
+        loop,
+        f"uvicorn --host=127.0.0.1 --port={{port}} --log-level=warning --loop={loop} orm_app:app",
+        "/hello/{who}",
+        ("fastapi", "uvicorn", "sqlalchemy", "aiosqlite", "uvloop"),
+    )
+    for package in served.packages:
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} cannot be had for this Python")
+    log = tmp_path / "server.log"
+    with serving(served, receiver.dsn, log) as port:
+        assert get(port, "warm-up") == "warm-up"
+        warm_at = time.time()
+        assert get(port, "mallory") == "mallory"
+        assert receiver.wait_for(lambda: bool(stalls(receiver, warm_at)), timeout=10)
+    event = stalls(receiver, warm_at)[0]
+    told = event["contexts"]["loop_stall"]
+    assert event["tags"].get("loop_stall.culprit") == "orm_app.load_orders", told
+    assert event["tags"]["loop_stall.cause"] == "on_cpu", told
+    assert urlsplit(event["request"]["url"]).path == "/hello/mallory"
+    assert event["transaction"] == "/hello/{who}"
 
 
 def stalls(receiver: EnvelopeReceiver, since: float) -> list[Event]:

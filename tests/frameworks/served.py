@@ -98,6 +98,14 @@ SERVED = (
         ("fastapi", "gunicorn", "uvicorn_worker", "uvloop"),
     ),
     Served(
+        "FastAPI",
+        "Gunicorn, its own ASGI worker",
+        "asyncio",
+        "gunicorn --bind=127.0.0.1:{port} --worker-class=asgi --asgi-loop=asyncio fastapi_app:app",
+        "/hello/{who}",
+        ("fastapi", "gunicorn", "gunicorn.workers.gasgi"),
+    ),
+    Served(
         "Django",
         "Daphne",
         "asyncio",

@@ -81,6 +81,7 @@ def handle(function: Any) -> Any:
         (Task(), HERE, "Task", "Task"),
         ([].append, "builtins", "list.append", "builtins.list.append"),
         (Chart().append, HERE, "Chart.append", f"{HERE}.Chart.append"),
+        (re.compile("a").match, "re", "Pattern.match", "re.Pattern.match"),
         (list.append, "builtins", "list.append", "builtins.list.append"),
         ([].__len__, "builtins", "list.__len__", "builtins.list.__len__"),
         (int.__add__, "builtins", "int.__add__", "builtins.int.__add__"),

@@ -622,7 +622,7 @@ def test_the_variables_of_another_callback_are_never_taken_for_its_own() -> None
     )
 
     def closer(number: int | None, stack: RawFrame = PRICE) -> Closer:
-        return Closer([], (stack,), frozenset(), number, 3)
+        return Closer([], (stack,), {}, number, 3)
 
     try:
         taken = Taken(closer(0), variables=((0, {"who": "1"}),))
