@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 import time
 import zlib
@@ -16,7 +17,7 @@ from .conftest import Captured, Init
 
 NUMBERS = [str(number) for number in range(200_000)]
 DOCUMENT = {"rows": [{"id": number, "name": str(number)} for number in range(150_000)]}
-BLOCK = bytes(range(256)) * 40_000
+BLOCK = random.Random(1).randbytes(20_000_000)
 UNTIL = 0.35
 
 

@@ -139,12 +139,10 @@ def download() -> None:
     ours.close()
 
 
-def write_in_pieces() -> None:
-    """Each write lets go of the GIL, and does not wait for anything else."""
-    with open(os.devnull, "wb", buffering=0) as file:
-        end = time.monotonic() + 0.5
-        while time.monotonic() < end:
-            file.write(b"x")
+def small_requests() -> None:
+    """Each lets go of the GIL for a tenth of a millisecond, and gets it back much later."""
+    for _ in range(100):
+        time.sleep(0.0001)
 
 
 def wait_in_steps() -> None:
@@ -236,7 +234,7 @@ CALLBACKS: dict[str, tuple[Any, int, Any]] = {
     "waits in steps, python": (compute, 1, wait_in_steps),
     "half each": (compute, 1, compute_for_half_a_second),
     "many spinners": (compute, 12, lambda: spin(0.05)),
-    "convoy": (compute, 1, write_in_pieces),
+    "convoy": (compute, 1, small_requests),
     "zlib on the loop, zlib beside": (compress, 1, compress_on_loop),
     "job collects": (compress, 0, wait_for_job),
     "finalizers compute": (compress, 0, collected_sessions),
