@@ -28,13 +28,13 @@ def _is_on_same(one: Blamed, other: Blamed) -> bool:
 def _knows(one: Blamed, switch_interval: float) -> bool:
     """Whether a sample tells what took the time that it stands for.
 
-    A function that the frame has called runs. Or a look came in time, so that nobody held the GIL:
-    C code without it; or later than any switch, since a call held it.
+    A function that the frame has called runs. Or the look did not have to wait for the GIL: C code
+    runs without it. Or it came later than any switch, since a call held the GIL.
     """
     if one.place is not None and one.place < len(one.frames) - 1:
         return True
     late = one.sample.late
-    return late >= LATE or late < HARD_TO_GET * switch_interval
+    return not one.sample.for_gil or late >= LATE or late < HARD_TO_GET * switch_interval
 
 
 def _seconds(samples: Iterable[Blamed]) -> float:
