@@ -55,7 +55,7 @@ EXPLANATIONS: Mapping[Cause, Explanation] = {
         "Keep fewer objects, call `gc.freeze()` after start-up, or raise `gc.set_threshold()`.",
     ),
     Cause.GIL_CONTENTION: Explanation(
-        "Another thread held Python's global interpreter lock.",
+        "Another thread, or several together, held Python's global interpreter lock.",
         "Move that thread's work to a process, or cut its long call into short ones.",
     ),
     Cause.MANY_CALLBACKS: Explanation(

@@ -49,7 +49,8 @@ class Sample(NamedTuple):
     """One look at a late loop: its stack, innermost frame first, and whose it was.
 
     `at` is monotonic seconds, `on_cpu` the loop thread's CPU clock (seconds, cumulative) or
-    None, `late` how many seconds after it was due the watcher got to look. `expected` is the
+    None, `late` how many seconds after it was due the watcher got to look, `for_gil` whether it was
+    the GIL that it waited for (yes, where nobody can tell). `expected` is the
     reason of the `expected_block` it lies in, `variables` with `include_locals` the local
     variables of the frames that may be to blame, each with its place in `frames`. `borrowed` is
     what the report needs of the callback's context, as that was at the callback's first sample.
@@ -63,6 +64,7 @@ class Sample(NamedTuple):
     late: float
     expected: str | None = None
     variables: Variables = ()
+    for_gil: bool = True
 
 
 class LoopThread(NamedTuple):
@@ -91,8 +93,9 @@ class Gap(NamedTuple):
 class OtherThread(NamedTuple):
     """Another Python thread that was active during the stall.
 
-    `on_cpu` is its CPU seconds, None where the platform cannot tell. `samples` are its stacks,
-    each with the seconds it stands for.
+    `on_cpu` is its CPU seconds, None where nobody can tell: on other platforms than Linux, and of
+    a thread that `threading` did not start. `samples` are its stacks, each with the seconds it
+    stands for.
     """
 
     thread_id: int
@@ -113,16 +116,20 @@ class ThreadStack(NamedTuple):
 class Measured(NamedTuple):
     """What was measured around the stall; seconds, None where the platform cannot tell.
 
-    `on_cpu`, `runnable` and `switches` are the loop thread's, `switches` a count; `process` is
-    the CPU time of all threads of the process, `throttled` how long a container limit kept it
-    from running, `switch_interval` how often a thread that waits for the GIL asks for it.
+    `on_cpu`, `runnable` and `switches` are the loop thread's, `switches` a count; `gc` is how long
+    any thread collected garbage, `gc_elsewhere` how long others than the loop's did; `process` is
+    the CPU time of all threads of the process, which may use so many `cores`; `throttled` is how
+    long a container limit kept it from running, `switch_interval` how often a thread that waits
+    for the GIL asks for it.
     """
 
     on_cpu: float | None = None
     runnable: float | None = None
     switches: int | None = None
     gc: float | None = None
+    gc_elsewhere: float | None = None
     process: float | None = None
+    cores: int = 1
     throttled: float | None = None
     switch_interval: float = 0.005
     gaps: tuple[Gap, ...] = ()

@@ -12,17 +12,26 @@ from typing import NamedTuple
 
 from ..recording import Measured, Recording
 from ..stall import Cause
+from ..wait_for_gil import ASKS_FOR_GIL, STOPPED, switches_per_interval
+from .called import asks_for_collection
 from .samples import Blamed
 
 MOST = 0.5  # share of the time from which on something explains a stall
 COMPUTES = 0.6  # share of the time on a CPU from which on a thread computed
 ASKS = 0.35  # share of the time on a CPU up to which it rather asked for the GIL than had it
+FEW_SAMPLES = 2  # up to which they say less than the clocks of the whole stall
 WAITS = 0.2  # share of the time on a CPU up to which it waited
-# A thread that waits for the GIL wakes once per switch interval to ask for it, so some 190 times
-# a second; one that is in a real call wakes a few times in all (both measured).
-ASKS_FOR_GIL = 0.3  # switches per switch interval from which on it asks
-STOPPED = 0.15  # switches per switch interval up to which the whole process did not run
-ASKED_FOR_GIL_LATE = 0.4  # switch intervals late; a wake-up without contention is 0.1 ms late
+NEARLY_ALL = 0.8  # share of the time that is all of it, as exactly as clocks are read
+# A thread that only waits for the GIL wakes no oftener than that; one that sleeps a millisecond at
+# a time, or reads in small pieces, does.
+ASKS_IN_VAIN = 0.8  # switches per switch interval that it waited, from which on it got little
+COMPUTES_BESIDE = 0.15  # share of the time on a CPU from which on others may have kept it away
+ONLY_ASKS_FOR_GIL = 1.5  # switches per switch interval
+# The watcher needs the GIL, too. A look that gets it at once is 0.1 ms late, one beside a thread
+# that computes in Python a whole switch interval (measured); with 0.4 convoys of threads that do
+# a little each were lost.
+HARD_TO_GET = 0.15  # switch intervals that looks usually come late, from which on it is
+COMPUTES_IN_PYTHON = 0.4  # the same, of the loop thread alone
 
 
 class Signals(NamedTuple):
@@ -31,8 +40,9 @@ class Signals(NamedTuple):
     Of the loop thread: `on_cpu`, `runnable` (it waited for a CPU) and `switches` per switch
     interval of the GIL. Of the watcher: `gap`, the share of the time in which it was kept from
     looking, and `gap_switches`, how often it was put to sleep meanwhile, per switch interval.
-    Of the process: `gc`, `process` (CPU time of all threads), `throttled`, `others` (CPU time of
-    the other Python threads), `others_moved`: some other thread was seen to do something.
+    Of the process: `gc` (the collector in any thread), `gc_elsewhere` (in others than the loop's),
+    `process` (CPU time of all threads, on `cores` CPUs), `throttled`, `others` (CPU time of the
+    other Python threads), `others_moved`: some other thread was seen to do something.
     Of the samples: `importing`, `explicit_gc`, `moves` (share of neighbouring
     samples between which the innermost frame went on), `late` (the usual lateness of a look, in
     switch intervals), `many_callbacks` (none of several took the threshold), `late_poll`.
@@ -45,7 +55,9 @@ class Signals(NamedTuple):
     gap: float = 0.0
     gap_switches: float | None = None
     gc: float | None = None
+    gc_elsewhere: float | None = None
     process: float | None = None
+    cores: int = 1
     throttled: float | None = None
     others: float | None = None
     others_moved: bool = False
@@ -79,16 +91,18 @@ def signals_of(
         runnable=_share(measured.runnable, duration),
         switches=_share(measured.switches, duration / interval),
         gap=_gap_share(recording),
-        gap_switches=_gap_switches(measured),
+        gap_switches=switches_per_interval(measured.gaps, interval),
         gc=_share(measured.gc, duration),
+        gc_elsewhere=_share(measured.gc_elsewhere, duration),
         process=_share(measured.process, duration),
+        cores=measured.cores,
         throttled=_share(measured.throttled, duration),
         others=_share(_others(measured), duration),
         others_moved=bool(measured.others),
         importing=_sum(one for one in samples if one.importing is not None) / (seconds or 1.0),
         explicit_gc=_explicit_gc(samples) / (seconds or 1.0) if collected else 0.0,
         moves=_moves(samples),
-        late=_median([one.sample.late for one in samples[1:]]) / interval,
+        late=_usual_lateness(samples) / interval,
         many_callbacks=many_callbacks,
         late_poll=recording.late_poll,
         computed_threshold=(measured.on_cpu or 0.0) >= threshold,
@@ -116,7 +130,7 @@ def cause_of_culprit(signals: Signals) -> Cause:
         return Cause.IMPORT
     if signals.on_cpu is None:
         return _without_thread_clocks(signals)
-    if is_on_cpu(signals.on_cpu, signals.runnable):
+    if is_on_cpu(signals.on_cpu, signals.runnable) or shares_gil(signals):
         return Cause.ON_CPU
     if is_waiting(signals):
         return Cause.BLOCKING_CALL
@@ -132,17 +146,26 @@ def is_suspended(signals: Signals) -> bool:
 
 def is_garbage_collection(signals: Signals) -> bool:
     """Most of the time went to the collector, by its own clock and by the CPU's."""
-    if signals.gc is None or signals.gc < MOST or signals.explicit_gc >= MOST:
+    if signals.gc is None or collected(signals) < MOST or signals.explicit_gc >= MOST:
         return False
     computed = signals.on_cpu if signals.on_cpu is not None else signals.process
     return computed is None or computed >= WAITS or (signals.process or 0.0) >= WAITS
+
+
+def collected(signals: Signals) -> float:
+    """The collector's share of the time, in another thread as far as the loop asked for the GIL."""
+    elsewhere = signals.gc_elsewhere or 0.0
+    here = (signals.gc or 0.0) - elsewhere
+    kept_from_gil = signals.late_poll or (asks_for_gil(signals) and is_gil_hard_to_get(signals))
+    return here + elsewhere if kept_from_gil else here
 
 
 def is_starved(signals: Signals) -> bool:
     """Runnable, or frozen by a container's limit, for most of the time, and hardly on a CPU.
 
     Code that computed for the threshold would have blocked an idle machine's loop, too. It is to
-    blame unless nearly all of the time was spent waiting for a CPU.
+    blame unless nearly all of the time was spent waiting for a CPU. Where it was the process itself
+    that used the CPUs, its own threads are in each other's way.
     """
     if signals.on_cpu is None or signals.on_cpu >= MOST:
         return False
@@ -150,35 +173,72 @@ def is_starved(signals: Signals) -> bool:
         return False
     # A limit that froze the process says nothing by itself: the loop may have been asleep.
     frozen = (signals.throttled or 0.0) >= MOST and signals.runnable > WAITS
-    return signals.runnable >= MOST or frozen
+    used_by_itself = (signals.process or 0.0) >= MOST * signals.cores
+    return frozen or (signals.runnable >= MOST and not used_by_itself)
 
 
 def is_gil_contention(signals: Signals) -> bool:
-    """The loop thread asked for the GIL in vain, and somebody is seen who had it."""
-    if signals.on_cpu is None or signals.on_cpu > ASKS or not _low(signals.runnable, ASKS):
+    """The loop thread asked for the GIL in vain, and so did the watcher."""
+    if signals.on_cpu is None or signals.on_cpu > ASKS or not _low(signals.runnable, MOST):
         return False
-    asks = signals.switches is not None and signals.switches >= ASKS_FOR_GIL
+    if not is_gil_hard_to_get(signals):
+        return False
+    asks = asks_for_gil(signals)
     kept_away = signals.gap >= MOST and (
         signals.gap_switches is None or signals.gap_switches >= ASKS_FOR_GIL
     )
-    computed_by_others = _by_others(signals) >= max(MOST, 2 * signals.on_cpu)
+    # Felt by the watcher, less will do: on a busy host who has the GIL waits for a CPU with it.
+    computed_by_others = _by_others(signals) >= max(COMPUTES_BESIDE, 2 * signals.on_cpu)
     if signals.late_poll:
-        return kept_away and (computed_by_others or (asks and signals.others_moved))
-    return asks and (computed_by_others or (kept_away and signals.others_moved))
+        return kept_away and (computed_by_others or asks)
+    only_asks = asks and (signals.switches or 0.0) <= ONLY_ASKS_FOR_GIL
+    somebody_had_it = asks and signals.others_moved
+    in_vain = asks_in_vain(signals)
+    return (in_vain and computed_by_others) or (kept_away and (only_asks or somebody_had_it))
+
+
+def asks_for_gil(signals: Signals) -> bool:
+    """Whether the loop thread wakes as often as one that waits for the GIL, or oftener."""
+    return signals.switches is not None and signals.switches >= ASKS_FOR_GIL
+
+
+def asks_in_vain(signals: Signals) -> bool:
+    """Whether it was the GIL that the loop thread waited for for most of the time it waited.
+
+    One that sleeps 10 ms at a time and then waits for the GIL wakes twice in three intervals.
+    """
+    if signals.switches is None:
+        return False
+    waited = 1.0 - (signals.on_cpu or 0.0) - (signals.runnable or 0.0)
+    return signals.switches >= ASKS_IN_VAIN * max(waited, WAITS)
+
+
+def is_gil_hard_to_get(signals: Signals) -> bool:
+    """Whether the watcher felt it, which needs the GIL as well."""
+    return signals.late >= HARD_TO_GET or signals.gap >= MOST
+
+
+def shares_gil(signals: Signals) -> bool:
+    """The loop thread computed whenever it had the GIL; for the rest of the time others did."""
+    if signals.on_cpu is None or signals.on_cpu <= WAITS:
+        return False
+    takes_turns = asks_for_gil(signals) and is_gil_hard_to_get(signals)
+    computed = signals.on_cpu + (signals.runnable or 0.0) + _by_others(signals)
+    return takes_turns and computed >= NEARLY_ALL
 
 
 def is_on_cpu(on_cpu: float, runnable: float | None) -> bool:
     """It computed, or would have had it been given the CPU it asked for."""
-    return on_cpu >= COMPUTES or (on_cpu > WAITS and on_cpu + (runnable or 0.0) >= 0.8)  # noqa: PLR2004 - nearly all of the time
+    return on_cpu >= COMPUTES or (on_cpu > WAITS and on_cpu + (runnable or 0.0) >= NEARLY_ALL)
 
 
 def is_waiting(signals: Signals) -> bool:
     """It was neither on a CPU nor in want of one, and did not wait for the GIL."""
-    if signals.on_cpu is None or signals.on_cpu > WAITS or not _low(signals.runnable):
+    if signals.on_cpu is None or signals.on_cpu > WAITS or not _low(signals.runnable, ASKS):
         return False
-    asks = signals.switches is not None and signals.switches >= ASKS_FOR_GIL
-    contended = signals.gap >= MOST or _by_others(signals) >= MOST / 2
-    return not (asks and contended)
+    kept_away = asks_for_gil(signals) and signals.gap >= MOST
+    contended = asks_in_vain(signals) and _by_others(signals) >= MOST / 2
+    return not (is_gil_hard_to_get(signals) and (kept_away or contended))
 
 
 def _by_others(signals: Signals) -> float:
@@ -190,9 +250,9 @@ def _without_thread_clocks(signals: Signals) -> Cause:
     """Where no other thread's clock can be read: by progress, our wait for the GIL, process CPU."""
     if signals.moves is None:
         return Cause.UNKNOWN
-    if signals.moves >= MOST and signals.late >= ASKED_FOR_GIL_LATE:
+    if signals.moves >= MOST and signals.late >= COMPUTES_IN_PYTHON:
         return Cause.ON_CPU
-    stands = signals.moves <= WAITS and signals.late < ASKED_FOR_GIL_LATE
+    stands = signals.moves <= WAITS and signals.late < COMPUTES_IN_PYTHON
     if stands and signals.process is not None and signals.process <= WAITS:
         return Cause.BLOCKING_CALL
     return Cause.UNKNOWN
@@ -211,7 +271,13 @@ def _sum(samples: Iterable[Blamed]) -> float:
 
 
 def _explicit_gc(samples: tuple[Blamed, ...]) -> float:
-    return _sum(one for one in samples if one.collects_explicitly)
+    return _sum(one for one in samples if asks_for_collection(one.frames))
+
+
+def _usual_lateness(samples: tuple[Blamed, ...]) -> float:
+    """The median, seconds; the first look is due by another clock, but where it must do it does."""
+    times = [one.sample.late if one.sample.for_gil else 0.0 for one in samples]
+    return _median(times[1:] if len(times) > FEW_SAMPLES else times)
 
 
 def _on_cpu_between(samples: tuple[Blamed, ...]) -> float | None:
@@ -229,12 +295,6 @@ def _gap_share(recording: Recording) -> float:
         ends = min(gap.at + gap.seconds, recording.ended_at)
         inside += max(0.0, ends - max(gap.at, recording.started_at))
     return inside / recording.duration if recording.duration > 0 else 0.0
-
-
-def _gap_switches(measured: Measured) -> float | None:
-    counted = [gap for gap in measured.gaps if gap.switches is not None]
-    intervals = sum(gap.seconds for gap in counted) / measured.switch_interval
-    return sum(gap.switches or 0 for gap in counted) / intervals if intervals > 0 else None
 
 
 def _others(measured: Measured) -> float | None:

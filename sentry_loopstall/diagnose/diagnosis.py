@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ..recording import Callback, OtherThread, Recording
 from ..stall import Cause, Culprit, Evidence, Stall, Waiters
-from .cause import Signals, cause_of_culprit, cause_of_stall, signals_of
+from .cause import FEW_SAMPLES, Signals, cause_of_culprit, cause_of_stall, shares_gil, signals_of
 from .culprit import (
     Expression,
     Run,
@@ -23,19 +23,29 @@ from .culprit import (
     suspects_of,
     timeline,
 )
-from .holder import blame_holder, find_holder
+from .expression import is_sure
+from .holder import Held, about_half, blame_holder, competitors, find_holder
 from .in_app import InAppRules
 from .samples import Blamed, blame
 
 MAX_BREADCRUMBS = 30
+COMPUTES = (Cause.ON_CPU, Cause.UNKNOWN, Cause.MANY_CALLBACKS)
+EXPLAINS_LATE_POLL = (
+    Cause.GIL_CONTENTION,
+    Cause.GARBAGE_COLLECTION,
+    Cause.CPU_STARVED,
+    Cause.PROCESS_SUSPENDED,
+)
 
 
 class Finding(NamedTuple):
     """What one event is about.
 
     `culprit` is None where nobody is blamed. `shown` is the sample whose stack and context the
-    event carries. `imported` names the module of an import, `holder` is the thread that held the
-    GIL; `shown` is one of its samples then, and has no context.
+    event carries. `imported` names the module of an import. `holder` is the thread that held the
+    GIL; `shown` is one of its samples then, and has no context. `competitors` is how many threads
+    were in each other's way where none of them is to blame, `gil_holder` the name of the thread
+    that held the GIL, be it only for about half of the time.
     """
 
     culprit: Culprit | None
@@ -43,6 +53,8 @@ class Finding(NamedTuple):
     shown: Blamed
     imported: str | None = None
     holder: OtherThread | None = None
+    competitors: int = 0
+    gil_holder: str | None = None
 
 
 class Kind(NamedTuple):
@@ -100,7 +112,7 @@ class Diagnosis(NamedTuple):
                 runnable=measured.runnable,
                 gc=measured.gc,
                 samples=len(recording.samples),
-                gil_holder=finding.holder.name if finding.holder is not None else None,
+                gil_holder=finding.gil_holder,
                 callbacks=recording.callbacks,
             ),
             outcome=None,
@@ -113,8 +125,8 @@ def diagnose(
     """Find who blocked the loop, and why; `threshold` is in seconds.
 
     Without `expression` only that much: no stack, no call, no timeline, at a tenth of the cost.
-    None where there is nothing to say: somebody sat at a debugger's prompt, or a poll came back
-    late and nobody held the GIL.
+    None where there is nothing to say: somebody sat at a debugger's prompt, or a poll seems to have
+    come back late and nothing explains it.
     """
     blamed = blame(recording, rules)
     if not blamed or any(one.in_debugger for one in blamed):
@@ -155,15 +167,13 @@ def _diagnose(
     many = no_single_callback(blamed, recording, threshold)
     signals = signals_of(recording, blamed, threshold, many_callbacks=many)
     cause = cause_of_stall(signals)
-    holder = find_holder(recording) if cause is Cause.GIL_CONTENTION else None
-    if cause is Cause.GIL_CONTENTION and holder is None:
-        # Nobody can be named, so it is left to the samples, which will not agree either.
-        cause = None
-    if recording.late_poll and cause not in (Cause.GIL_CONTENTION, Cause.PROCESS_SUSPENDED):
+    if recording.late_poll and cause not in EXPLAINS_LATE_POLL:
         return None
     story = _Story(recording, threshold, rules, expression, blamed, signals)
-    if holder is not None:
-        return story.of_holder(holder)
+    if cause is Cause.GIL_CONTENTION:
+        return story.of_contention()
+    if cause is Cause.GARBAGE_COLLECTION:
+        return story.of_collection()
     if cause is Cause.MANY_CALLBACKS:
         return story.of_many_callbacks()
     if cause is not None:
@@ -191,52 +201,105 @@ class _Story:
         suspects = suspects_of(self.blamed)
         chosen = choose(self.blamed, suspects, self.total, self.threshold)
         findings, culprits = [], []
+        sharer = self._sharer()
         for suspect in chosen:
-            shown, culprit = self._culprit(suspect)
-            cause = cause_of_culprit(self._signals_of(suspect.samples))
+            cause = self._cause_of(suspect)
+            shown, culprit = self._culprit(suspect, cause=cause)
             imported = imported_module(shown) if cause is Cause.IMPORT else None
-            findings.append(Finding(culprit, cause, shown, imported))
+            findings.append(Finding(culprit, cause, shown, imported, gil_holder=sharer))
             culprits.append(culprit)
         named = {suspect.key for suspect in chosen}
-        culprits += [self._culprit(other)[1] for other in suspects if other.key not in named]
+        others = [other for other in suspects if other.key not in named]
+        culprits += [self._culprit(other, cause=self._cause_of(other))[1] for other in others]
         return self._diagnosis(findings, culprits)
+
+    def _cause_of(self, suspect: Suspect) -> Cause:
+        """Why it blocked, by its own samples; of so few the clocks of the whole stall know more."""
+        own = self._signals_of(suspect.samples)
+        cause = cause_of_culprit(own)
+        if cause is Cause.UNKNOWN and len(suspect.samples) <= FEW_SAMPLES:
+            return cause_of_culprit(self.signals._replace(importing=own.importing))
+        return cause
 
     def _signals_of(self, samples: tuple[Blamed, ...]) -> Signals:
         if len(samples) == len(self.blamed):
             return self.signals
         return signals_of(self.recording, samples, self.threshold)
 
+    def _sharer(self) -> str | None:
+        """The name of the thread that had the GIL while the loop's waited for it."""
+        sharer = about_half(self.recording) if shares_gil(self.signals) else None
+        return None if sharer is None else sharer.name
+
     def of_many_callbacks(self) -> Diagnosis:
         """Many callbacks did it together; the kind that took the most time is named."""
         suspects = suspects_of(kind_of(one) for one in self.blamed)
-        shown, culprit = self._culprit(suspects[0])
-        culprits = [culprit, *(self._culprit(suspect)[1] for suspect in suspects[1:])]
-        finding = Finding(culprit, Cause.MANY_CALLBACKS, shown)
+        told = [self._culprit(suspect, cause=Cause.MANY_CALLBACKS) for suspect in suspects]
+        (shown, culprit), culprits = told[0], [one for _, one in told]
+        finding = Finding(culprit, Cause.MANY_CALLBACKS, shown, gil_holder=self._sharer())
         kinds = count_kinds(self.recording, culprits)
         return self._diagnosis([finding], culprits)._replace(kinds=kinds)
 
-    def of_holder(self, holder: OtherThread) -> Diagnosis:
+    def of_contention(self) -> Diagnosis:
+        """Other threads held the GIL: one that is to blame, or nobody in particular."""
+        holder = find_holder(self.recording)
+        if holder is not None:
+            return self._of_holder(holder, blame_holder(holder, self.rules, self.recording))
+        shown = self._longest()
+        # It is no request's doing, so none's data goes along.
+        shown = shown._replace(sample=shown.sample._replace(borrowed=None))
+        had_half = about_half(self.recording)
+        finding = Finding(
+            None,
+            Cause.GIL_CONTENTION,
+            shown,
+            competitors=competitors(self.recording),
+            gil_holder=None if had_half is None else had_half.name,
+        )
+        return self._diagnosis([finding], [])
+
+    def of_collection(self) -> Diagnosis:
+        """The collector did it, or another thread that told it to."""
+        measured = self.recording.measured
+        if (measured.gc_elsewhere or 0.0) >= (measured.gc or 0.0) / 2:
+            holder = find_holder(self.recording)
+            held = blame_holder(holder, self.rules, self.recording) if holder is not None else None
+            if holder is not None and held is not None and held.collects:
+                return self._of_holder(holder, held)
+        return self.of_nobody(Cause.GARBAGE_COLLECTION)
+
+    def _of_holder(self, holder: OtherThread, held: Held) -> Diagnosis:
         """Another thread held the GIL: its frame is to blame, the loop's are not."""
-        samples = blame_holder(holder, self.rules, self.recording)
+        samples = held.samples
         suspect = suspects_of(samples)[0]
-        shown, culprit = self._culprit(suspect, total=sum(one.seconds for one in samples))
-        share = suspect.seconds / (sum(one.seconds for one in samples) or 1.0)
+        total = sum(one.seconds for one in samples)
+        shown, culprit = self._culprit(suspect, total=total)
+        share = suspect.seconds / (total or 1.0)
         culprit = replace(culprit, seconds=share * self.recording.duration, share=share)
-        finding = Finding(culprit, Cause.GIL_CONTENTION, shown, holder=holder)
+        finding = Finding(
+            culprit, Cause.GIL_CONTENTION, shown, holder=holder, gil_holder=holder.name
+        )
         runs = [Run(self.recording.started_at, self.recording.duration, shown)]
         return self._diagnosis([finding], [culprit])._replace(timeline=tuple(runs))
 
     def of_nobody(self, cause: Cause) -> Diagnosis:
         """Nobody's code is to blame; the stack is where it happened to be."""
-        shown = max(self.blamed, key=lambda one: one.seconds)
-        return self._diagnosis([Finding(None, cause, shown)], [])
+        return self._diagnosis([Finding(None, cause, self._longest())], [])
 
-    def _culprit(self, suspect: Suspect, total: float | None = None) -> tuple[Blamed, Culprit]:
+    def _longest(self) -> Blamed:
+        return max(self.blamed, key=lambda one: one.seconds)
+
+    def _culprit(
+        self, suspect: Suspect, *, total: float | None = None, cause: Cause | None = None
+    ) -> tuple[Blamed, Culprit]:
         total = self.total if total is None else total
         if self.expression is None:
             shown = max(suspect.samples, key=lambda one: one.seconds)
             return shown, as_culprit(suspect, None, None, total)
         shown, mostly_there = representative(suspect)
+        if cause in COMPUTES and mostly_there:
+            interval = self.recording.measured.switch_interval
+            mostly_there = is_sure(shown, suspect.samples, interval)
         call = None
         if mostly_there and shown.frame is not None:
             call = self.expression(shown.frame)

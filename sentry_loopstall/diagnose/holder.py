@@ -2,37 +2,91 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ..recording import Callback, OtherThread, Recording, Sample
-from .in_app import InAppRules, is_standard_library
+from .called import asks_for_collection, waits
+from .cause import COMPUTES, MOST, WAITS
+from .in_app import InAppRules
 from .samples import Blamed, Stack, callback_key, classifier
 
-COMPUTED = 0.3  # share of the stall's time that other threads computed, from which on it counts
+ABOUT_HALF = 0.4  # share of the stall's time from which on one thread is to blame by itself
+COMPETED = 0.005  # share of the stall's time from which on a thread was in the way at all
 
 
 def find_holder(recording: Recording) -> OtherThread | None:
-    """The thread that computed the most; without any, the only one that was seen at work.
+    """The thread that had the GIL for about half of the time; None where nobody can be named.
 
-    A thread that waits while it holds the GIL uses no CPU, so there the choice must be clear. One
-    that waits for work does so in the standard library (`queue`, `threading`).
+    That is the one that computed so long. A thread that waits while it holds the GIL uses no CPU:
+    where nobody computed, the only one that was seen at work. Its samples are those that do not
+    wait, for who waits holds nothing.
     """
-    others = recording.measured.others
-    if sum(other.on_cpu or 0.0 for other in others) >= COMPUTED * recording.duration:
-        return max(others, key=lambda other: other.on_cpu or 0.0)
-    at_work = [other for other in others if not _waits_for_work(other)]
-    return at_work[0] if len(at_work) == 1 else None
+    others, enough = recording.measured.others, ABOUT_HALF * recording.duration
+    known = [other for other in others if other.on_cpu is not None]
+    largest = max(known, key=_on_cpu, default=None)
+    if largest is not None and (_on_cpu(largest) >= enough or _did_nearly_all(largest, recording)):
+        return _at_work(largest)
+    unknown = [working for other in others if other.on_cpu is None and (working := _at_work(other))]
+    theirs = _computed_by_nobody_known(recording)
+    if theirs >= enough:
+        return unknown[0] if len(unknown) == 1 else None
+    if sum(map(_on_cpu, known)) + theirs >= enough:
+        return None
+    idle = [working for other in others if (working := _at_work(other, idle=True))]
+    return idle[0] if len(idle) == 1 else None
 
 
-def _waits_for_work(other: OtherThread) -> bool:
-    return all(
-        bool(frames) and is_standard_library(frames[0][0].co_filename)
-        for _, frames in other.samples
+def about_half(recording: Recording) -> OtherThread | None:
+    """The thread that had the GIL as long as the loop's own, which computed, too."""
+    measured = recording.measured
+    everybody = (measured.on_cpu or 0.0) + sum(map(_on_cpu, measured.others))
+    largest = max(measured.others, key=_on_cpu, default=None)
+    enough = max(ABOUT_HALF * everybody, WAITS * recording.duration)
+    return None if largest is None or _on_cpu(largest) < enough else largest
+
+
+def competitors(recording: Recording) -> int:
+    """How many threads were seen to want the GIL."""
+    least = COMPETED * recording.duration
+    return sum(
+        _on_cpu(other) >= least if other.on_cpu is not None else _at_work(other) is not None
+        for other in recording.measured.others
     )
 
 
-def blame_holder(
-    holder: OtherThread, rules: InAppRules, recording: Recording
-) -> tuple[Blamed, ...]:
-    """The samples of the thread, each with whom it blames."""
+def _on_cpu(other: OtherThread) -> float:
+    return other.on_cpu or 0.0
+
+
+def _did_nearly_all(largest: OtherThread, recording: Recording) -> bool:
+    """Whether it computed more than all others: on a busy host nobody does for half the time."""
+    everybody = sum(map(_on_cpu, recording.measured.others)) + _computed_by_nobody_known(recording)
+    return _on_cpu(largest) >= max(COMPUTES * everybody, WAITS * recording.duration)
+
+
+def _computed_by_nobody_known(recording: Recording) -> float:
+    """CPU seconds of the process that no thread with a clock has used."""
+    measured = recording.measured
+    if measured.process is None or measured.on_cpu is None:
+        return 0.0
+    return measured.process - measured.on_cpu - sum(map(_on_cpu, measured.others))
+
+
+def _at_work(other: OtherThread, *, idle: bool = False) -> OtherThread | None:
+    """The same thread with the samples that do not wait, if there are any."""
+    working = tuple(seen for seen in other.samples if not waits(seen[1], idle=idle))
+    return other._replace(samples=working) if working else None
+
+
+class Held(NamedTuple):
+    """The samples of a thread, each with whom it blames; whether it told Python to collect."""
+
+    samples: tuple[Blamed, ...]
+    collects: bool
+
+
+def blame_holder(holder: OtherThread, rules: InAppRules, recording: Recording) -> Held:
+    """Whom the thread's samples blame."""
     samples = []
     classified = classifier(rules)
     for seconds, frames in holder.samples:
@@ -40,4 +94,6 @@ def blame_holder(
         stack = Stack(frames, classified)
         key = stack.key or callback_key(sample.callback)
         samples.append(Blamed(sample, seconds, stack, key, stack.place))
-    return tuple(samples)
+    explicit = sum(one.seconds for one in samples if asks_for_collection(one.frames))
+    total = sum(one.seconds for one in samples)
+    return Held(tuple(samples), total > 0 and explicit >= MOST * total)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dis
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -118,14 +117,6 @@ class Blamed(NamedTuple):
     def in_debugger(self) -> bool:
         """Whether somebody sits at a debugger's prompt."""
         return self.stack.in_debugger
-
-    @property
-    def collects_explicitly(self) -> bool:
-        """Whether the innermost frame calls `gc.collect()` itself."""
-        theirs = next((frame for frame in reversed(self.frames) if not frame.machinery), None)
-        if theirs is None or "collect" not in theirs.code.co_names:
-            return False
-        return called_attribute(theirs) == "collect"
 
 
 def blame(recording: Recording, rules: InAppRules) -> tuple[Blamed, ...]:
@@ -248,21 +239,6 @@ def innermost_to_blame(innermost_first: Iterable[CodeFrame]) -> int | None:
         if theirs is None and not frame.machinery:
             theirs = place
     return theirs
-
-
-def called_attribute(frame: CodeFrame) -> str | None:
-    """The last part of the name of what a frame calls, by its byte code: `collect`."""
-    wanted = frame.position
-    name = None
-    for instruction in dis.get_instructions(frame.code):
-        position = instruction.positions
-        if instruction.offset > frame.last_instruction:
-            break
-        if position is None or (position.lineno, position.col_offset) != (wanted[0], wanted[2]):
-            continue
-        if instruction.opname.startswith("LOAD_") and isinstance(instruction.argval, str):
-            name = instruction.argval
-    return name
 
 
 def callback_key(callback: Callback) -> Key:

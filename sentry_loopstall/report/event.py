@@ -51,7 +51,9 @@ def title(diagnosis: Diagnosis, finding: Finding) -> str:
         share = f"{culprit.share * 100:.0f} % in {name}"
         return f"{number} callbacks {_blocked(diagnosis, duration)}, {share}"
     if finding.holder is not None:
-        who = f"{name} (thread {_one_line(finding.holder.name, MAX_NAME)})"
+        thread = _one_line(finding.holder.name, MAX_NAME)
+        # One that `threading` does not know is called so already.
+        who = f"{name} ({thread if thread.startswith('thread ') else f'thread {thread}'})"
         if recording.ongoing:
             return f"{who} holds the GIL and {_blocked(diagnosis, duration)}"
         return f"{who} held the GIL and {_blocked(diagnosis, duration)}"
@@ -79,6 +81,13 @@ def _title_of_nobody(diagnosis: Diagnosis, finding: Finding) -> str:
     duration = recording.duration
     if finding.cause is Cause.GARBAGE_COLLECTION:
         return f"The garbage collector {_blocked(diagnosis, duration)}"
+    if finding.cause is Cause.GIL_CONTENTION:
+        several = finding.competitors > 1
+        who = f"{finding.competitors} threads" if several else "Other threads"
+        if recording.ongoing:
+            still = f"are still blocking the event loop after {duration:.1f} s"
+            return f"{who} compete for the GIL and {still}"
+        return f"{who} competed for the GIL and {_blocked(diagnosis, duration)}"
     if finding.cause is Cause.CPU_STARVED:
         measured = recording.measured
         waited = max(measured.runnable or 0.0, min(measured.throttled or 0.0, duration))
@@ -252,7 +261,7 @@ def _context(
         "waiting_timers": waiters.timers,
         "waiting_io": waiters.io,
         "waiting": waiting,
-        "gil_holder": _one_line_or_none(finding.holder.name if finding.holder else None),
+        "gil_holder": _one_line_or_none(finding.gil_holder),
         "suppressed_events": suppressed.events,
         "suppressed_ms": _milliseconds(suppressed.seconds),
     }

@@ -1,12 +1,8 @@
-"""Runs on the watcher thread: what tells causes apart, each reading with its fallback.
-
-The collector's clock alone runs wherever Python collects garbage.
-"""
+"""Runs on the watcher thread: what tells causes apart, each reading with its fallback."""
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import sys
 import threading
@@ -64,6 +60,13 @@ def scheduling_of(native_id: int | None) -> Scheduling:
     except (OSError, ValueError):
         return Scheduling()
     return Scheduling(int(waited) / 1e9, int(times))
+
+
+def usable_cores() -> int:
+    """How many CPUs the process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0)) or 1
+    return os.cpu_count() or 1
 
 
 def file_content(path: str) -> bytes:
@@ -151,46 +154,6 @@ def _tells_throttling(path: str) -> bool:
             return "throttled_" in file.read()
     except (OSError, UnicodeDecodeError):
         return False
-
-
-class CollectorClock:
-    """How long garbage was collected so far, in any thread.
-
-    Two clock reads per collection: +1 % on a loop that does nothing but JSON (measured).
-    """
-
-    def __init__(self) -> None:
-        self._seconds = 0.0
-        self._started: float | None = None
-        self._listens = False
-
-    def install(self) -> None:
-        """Start to listen; a second call does nothing."""
-        self._listens = True
-        if self._heard not in gc.callbacks:
-            gc.callbacks.append(self._heard)
-
-    def remove(self) -> None:
-        """Stop to listen."""
-        self._listens = False
-        if self._heard in gc.callbacks:
-            gc.callbacks.remove(self._heard)
-
-    def read(self) -> float | None:
-        """Cumulative seconds; None while nobody listens."""
-        if not self._listens:
-            return None
-        started = self._started
-        running = monotonic() - started if started is not None else 0.0
-        return self._seconds + running
-
-    def _heard(self, phase: str, _: object) -> None:
-        # CPython collects in one thread at a time, so one start is followed by its own stop.
-        if phase == "start":
-            self._started = monotonic()
-        elif self._started is not None:
-            self._seconds += monotonic() - self._started
-            self._started = None
 
 
 def thread_called(thread_id: int) -> tuple[str, int | None]:

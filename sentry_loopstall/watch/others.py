@@ -11,7 +11,9 @@ from types import CodeType, FrameType
 from typing import NamedTuple
 
 from ..clock import monotonic, process_cpu, thread_cpu
+from ..quiet_threads import is_ours
 from ..recording import RawFrame, ThreadStack
+from .collector import without_our_callback
 from .evidence import native_id_of, thread_cpu_time, threads_by_id
 from .frames import MAX_THREADS, ByIdent, frames_of_all_threads, see
 from .one_step import in_one_step
@@ -35,7 +37,7 @@ class Activity(NamedTuple):
     """A thread that did something since the look before: its CPU seconds, None if unknown.
 
     `seconds` is what its stack stands for: the CPU time, or where that is unknown the time since
-    the look before. `frames` are innermost first.
+    the look before. `frames` are innermost first; none are read of more than `MAX_STACKS` threads.
     """
 
     thread_id: int
@@ -85,17 +87,20 @@ class OtherThreads:
         active = self._active(since, skip)
         self._look_at = now + max(EVERY, (monotonic() - now) / SHARE)
         active.sort(key=lambda one: -one.seconds)
-        return [one._replace(frames=_stack(one.thread_id)) for one in active[:MAX_STACKS]]
+        read = [one._replace(frames=_stack(one.thread_id)) for one in active[:MAX_STACKS]]
+        return read + active[MAX_STACKS:]
 
     def _active(self, since: float, skip: int | None) -> list[Activity]:
         threads = threads_by_id()
         places, before = places_of_all_threads(), self._places
         active = []
         for thread_id, place in places.items():
+            # One that `threading` did not start is known by its ident alone.
             thread = threads.get(thread_id)
-            if thread_id == skip or thread is None or _is_ours(thread.name):
+            name = f"thread {thread_id}" if thread is None else thread.name
+            if thread_id == skip or is_ours(thread_id):
                 continue
-            on_cpu = thread_cpu_time(native_id_of(thread))
+            on_cpu = None if thread is None else thread_cpu_time(native_id_of(thread))
             spent = None if on_cpu is None else on_cpu - self._clocks.get(thread_id, 0.0)
             if on_cpu is not None:
                 self._clocks[thread_id] = on_cpu
@@ -103,7 +108,7 @@ class OtherThreads:
             # By identity: to compare code objects is to compare all they contain.
             moved = last is None or last[0] is not place[0] or last[1] != place[1]
             if moved or (spent is not None and spent >= ACTIVE):
-                active.append(Activity(thread_id, thread.name, spent, spent or since))
+                active.append(Activity(thread_id, name, spent, spent or since))
         self._places = places
         return active
 
@@ -158,7 +163,7 @@ def places_of_all_threads() -> dict[int, Place]:
 
 
 def _stack(thread_id: int) -> tuple[RawFrame, ...]:
-    return above(see(ByIdent(thread_id), whole=True).frames)
+    return without_our_callback(above(see(ByIdent(thread_id), whole=True).frames))
 
 
 def all_stacks() -> tuple[ThreadStack, ...]:
@@ -166,10 +171,6 @@ def all_stacks() -> tuple[ThreadStack, ...]:
     stacks = []
     main = threading.main_thread()
     for thread_id, thread in list(threads_by_id().items())[:MAX_ALL_STACKS]:
-        if not _is_ours(thread.name) and (frames := _stack(thread_id)):
+        if not is_ours(thread_id) and (frames := _stack(thread_id)):
             stacks.append(ThreadStack(thread_id, thread.name, thread is main, frames))
     return tuple(stacks)
-
-
-def _is_ours(name: str) -> bool:
-    return name.startswith("sentry-loopstall")

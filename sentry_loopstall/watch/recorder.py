@@ -24,28 +24,14 @@ from ..recording import (
 )
 from .callback_reader import CallbackReader, ContextReader
 from .detector import Stretch
+from .evidence import usable_cores
 from .others import Activity
 from .probes import Closer
+from .reading import Reading
 from .waiters import WaiterReader
 
 MAX_GAPS = 50
 MAX_OTHER_SAMPLES = 50  # stacks kept of each other thread
-
-
-class Reading(NamedTuple):
-    """The clocks at one look: monotonic seconds, and cumulative figures, None where not read.
-
-    `polling`: the loop was seen in its poll. The fields are those of `Measured`.
-    """
-
-    at: float
-    on_cpu: float | None = None
-    polling: bool = False
-    gc: float | None = None
-    process: float | None = None
-    runnable: float | None = None
-    switches: int | None = None
-    throttled: float | None = None
 
 
 class Taken(NamedTuple):
@@ -85,7 +71,7 @@ class Recorder:
         self._threads: tuple[ThreadStack, ...] = ()
         self.has_threads_of_stall = False
 
-    def add(self, taken: Taken, reading: Reading, *, late: float) -> None:
+    def add(self, taken: Taken, reading: Reading, *, late: float, for_gil: bool = True) -> None:
         """Keep one sample, with the callback it was in, and who waits for that to end."""
         closer = taken.closer
         if closer.ready is not None:
@@ -106,6 +92,7 @@ class Recorder:
                 late=late,
                 expected=taken.expected,
                 variables=taken.variables,
+                for_gil=for_gil,
             )
         )
         self._waiters.look(loop, reading.at)
@@ -138,7 +125,7 @@ class Recorder:
             name, on_cpu, samples = self._others.get(thread_id, (activity.name, None, []))
             if activity.on_cpu is not None:
                 on_cpu = (on_cpu or 0.0) + activity.on_cpu
-            if len(samples) < MAX_OTHER_SAMPLES:
+            if activity.frames and len(samples) < MAX_OTHER_SAMPLES:
                 samples.append((activity.seconds, activity.frames))
             self._others[thread_id] = (name, on_cpu, samples)
 
@@ -187,7 +174,11 @@ class Recorder:
                 ),
                 switches=_whole(within(readings, stretch, lambda reading: reading.switches)),
                 gc=_at_most(within(readings, stretch, lambda reading: reading.gc), stretch),
+                gc_elsewhere=_at_most(
+                    within(readings, stretch, lambda reading: reading.gc_elsewhere), stretch
+                ),
                 process=within(readings, stretch, lambda reading: reading.process),
+                cores=usable_cores(),
                 throttled=within(readings, stretch, lambda reading: reading.throttled),
                 switch_interval=sys.getswitchinterval(),
                 gaps=tuple(self._gaps),

@@ -7,7 +7,6 @@ all of which let other threads run.
 
 # Annotations are no text here: a named tuple would compile each of them, a third of what it costs.
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,14 +14,17 @@ from ..clock import process_cpu
 from ..loan import Loan
 from ..recording import Gap, LoopThread, Recording, Variables
 from .callback_reader import ContextReader
+from .collector import CollectorClock, without_our_callback
 from .detector import IDLE, LoopState, Pulse, Step, Stretch, Timing, step
-from .evidence import CollectorClock, ThrottleReader, scheduling_of, thread_cpu_time
+from .evidence import ThrottleReader, scheduling_of, thread_cpu_time
 from .frames import FrameSource
+from .late_poll import asked_for_gil, wanted_since
 from .open_blocks import expected_in
 from .others import Activity, all_stacks
 from .ping_probe import PingProbe
 from .probes import Closer, ExactProbe
-from .recorder import Reading, Recorder, Taken
+from .reading import Reading
+from .recorder import Recorder, Taken
 from .variables import variables_of
 from .waiters import overdue_since
 
@@ -39,13 +41,15 @@ class Glance(NamedTuple):
 
     `late` is how many seconds after it was due it got to look, `gap` tells more where that was
     long. `on_since` is when detection was resumed: what began before is not looked at. `parked_at`
-    is since when the watcher slept, if it was a loop that woke it.
+    is since when the watcher slept, if it was a loop that woke it. `for_gil`: it was the GIL that
+    it waited for, or nobody can tell.
     """
 
     late: float = 0.0
     gap: Gap | None = None
     on_since: float = 0.0
     parked_at: float | None = None
+    for_gil: bool = True
 
 
 Others = Callable[[int], Sequence[Activity]]
@@ -57,7 +61,7 @@ class Look(NamedTuple):
 
     `before` is when the look before was. `ended` has recorded the stretch that is over now,
     `late_poll` what may turn out to be a poll that came back late; what runs then was `due` (the
-    loop's clock), if a timer started it.
+    loop's clock), if a timer started it. `was_busy`: a stretch ran at the look before.
     """
 
     pulse: Pulse
@@ -67,6 +71,7 @@ class Look(NamedTuple):
     ended: Recorder | None = None
     late_poll: Recorder | None = None
     due: float | None = None
+    was_busy: bool = False
 
 
 class Instruments(NamedTuple):
@@ -154,18 +159,18 @@ class WatchedRun:
         if pulse.started_at is not None and pulse.started_at < glance.on_since:
             pulse = IDLE
         reading = self._reading(polling=pulse.stretch is None)
-        before = self.state.looked_at
+        before, was_busy = self.state.looked_at, self.state.stretch is not None
         decided = step(self.state, pulse, reading.at, timing)
         self.state, self.look_at = decided.state, decided.look_at
         if self._rests(reading.at):
             self.look_at = reading.at + timing.threshold
-        look = Look(pulse, reading, before, decided)
+        look = Look(pulse, reading, before, decided, was_busy=was_busy)
         if decided.ended is not None:
             look = look._replace(ended=self.recorder)
             self.recorder = None
         if decided.sample:
             self._sample(look, glance, timing)
-        elif self._may_be_late_poll(look, glance, timing):
+        if self._may_be_late_poll(look, glance, timing):
             return self._read_late_poll(look, glance)
         return look
 
@@ -178,13 +183,17 @@ class WatchedRun:
             recorder.thin()
         closer = self.probe.look_closer()
         if not closer.is_over:
+            frames = closer.frames
+            closer = closer._replace(frames=without_our_callback(frames))
             variables: Variables = ()
             if timing.candidates is not None:
-                variables = recorder.variables_of_same(closer) or variables_of(
-                    self.frames, closer.frames, timing.candidates(closer.frames), recorder.loan
+                variables = recorder.variables_of_same(closer) or _further_in(
+                    variables_of(self.frames, frames, timing.candidates(frames), recorder.loan),
+                    len(frames) - len(closer.frames),
                 )
             expected = expected_in(closer.ids, self.probe.thread_id, self.probe.loop)
-            recorder.add(Taken(closer, expected, variables), look.reading, late=glance.late)
+            taken = Taken(closer, expected, variables)
+            recorder.add(taken, look.reading, late=glance.late, for_gil=glance.for_gil)
         self._let_go(closer, recorder.loan)
 
     def _let_go(self, closer: Closer, loan: Loan) -> None:
@@ -192,20 +201,37 @@ class WatchedRun:
         loan.keep(closer.held)
 
     def _may_be_late_poll(self, look: Look, glance: Glance, timing: Timing) -> bool:
-        """Whether the watcher itself came so late that the loop may have wanted to run, too."""
-        if look.decided.state.late or look.decided.ended is not None or self.probe.finished:
+        """Whether the watcher itself came so late that the loop may have wanted to run, too.
+
+        That holds for the part of the gap in which no stretch is known to have run: after the one
+        that ended, before the one that runs.
+        """
+        if self.probe.finished:
             return False
-        if glance.parked_at is None and look.before is None:
+        if glance.parked_at is not None:
+            return not look.decided.state.late and look.decided.ended is None
+        if glance.gap is None or look.before is None or glance.late < timing.threshold / 2:
             return False
-        return glance.parked_at is not None or (
-            glance.gap is not None and glance.late >= timing.threshold / 2
-        )
+        return _seconds(self._unseen(look, glance)) >= timing.threshold
+
+    def _unseen(self, look: Look, glance: Glance) -> Stretch:
+        """The time until this look in which nobody saw whether the loop ran."""
+        since = look.before if glance.parked_at is None else glance.parked_at
+        if since is None:
+            since = look.reading.at
+        if look.decided.ended is not None:
+            since = max(since, look.decided.ended.ended_at)
+        until = look.reading.at
+        if look.pulse.stretch is not None:
+            until = look.decided.state.started_at
+        return Stretch(since, until)
 
     def _read_late_poll(self, look: Look, glance: Glance) -> Look:
         """What is there to be seen, before anything else runs."""
         before = (self.full, self.before._replace(polling=True))
         recorder = self._new_recorder(look.reading.at, before)
         closer = self.probe.look_closer()
+        closer = closer._replace(frames=without_our_callback(closer.frames))
         due = getattr(closer.held[0], "_when", None) if closer.held else None
         recorder.add(Taken(closer), look.reading, late=glance.late)
         self._let_go(closer, recorder.loan)
@@ -240,14 +266,14 @@ class WatchedRun:
         self.probe.reach_out()
         if look.decided.ended is not None:
             self._end(look, glance, others)
+        if look.late_poll is not None:
+            self._judge_late_poll(look, look.late_poll, glance, timing, others)
         if look.decided.sample:
             self._after_sample(look, glance, timing, others)
         elif self.recorder is not None and glance.gap is not None:
             self.recorder.add_gap(glance.gap)
         if look.decided.state.late:
             return
-        if look.late_poll is not None:
-            self._judge_late_poll(look, look.late_poll, glance, timing, others)
         reading = look.reading
         has_time = self._has_time(look.pulse, reading, timing)
         self.before = self._fully(reading) if has_time else reading
@@ -329,20 +355,26 @@ class WatchedRun:
         others: Others,
     ) -> None:
         """The watcher came late: did the loop, too, want to return from its poll in vain?"""
-        gap, reading, pulse = glance.gap, look.reading, look.pulse
-        looked_at = look.before if glance.parked_at is None else glance.parked_at
-        polls = pulse.stretch is None
-        before, after = self.full, self._fully(reading)
-        since = None
-        if gap is not None:
-            since = overdue_since(self.probe.loop, look.due, gap, polls=polls)
-        if since is None:
-            since = reading.at - asked_for_gil(before, after)
-        ended_at = reading.at if pulse.started_at is None else pulse.started_at
-        stretch = Stretch(max(since, looked_at or since), ended_at)
-        if ended_at - stretch.started_at < timing.threshold:
+        gap, reading = glance.gap, look.reading
+        last, before, after = self.before, self.full, self._fully(reading)
+        unseen = self._unseen(look, glance)
+        if gap is None:  # it was parked, and a loop woke it
+            since: float | None = reading.at - asked_for_gil(before, after)
+        else:
+            polls = look.pulse.stretch is None
+            since = wanted_since(
+                gap,
+                last,
+                before,
+                after,
+                overdue=overdue_since(self.probe.loop, look.due, gap, polls=polls),
+                busy=look.was_busy or not polls,
+            )
+        if since is None or unseen.ended_at - max(since, unseen.started_at) < timing.threshold:
             recorder.loan.give_back()
             return
+        stretch = Stretch(max(since, unseen.started_at), unseen.ended_at)
+        ended_at = stretch.ended_at
         recorder.since_first_run = max(0.0, stretch.started_at - self.first_run_at)
         recorder.add_others(others(self.probe.thread_id))
         recorder.add_gap(gap if gap is not None else Gap(since, ended_at - since, None))
@@ -352,11 +384,13 @@ class WatchedRun:
 
     def _reading(self, *, polling: bool) -> Reading:
         """What can be read without letting go of the GIL: 3 µs."""
+        collected = self.instruments.collector.read(self.probe.thread_id)
         return Reading(
             at=self.instruments.now(),
             on_cpu=thread_cpu_time(self.native_id),
             polling=polling,
-            gc=self.instruments.collector.read(),
+            gc=None if collected is None else collected.seconds,
+            gc_elsewhere=None if collected is None else collected.elsewhere,
             process=process_cpu(),
         )
 
@@ -372,12 +406,10 @@ class WatchedRun:
         return full
 
 
-def asked_for_gil(before: Reading, after: Reading) -> float:
-    """Seconds that a thread asked for the GIL between two full readings.
+def _seconds(stretch: Stretch) -> float:
+    return stretch.ended_at - stretch.started_at
 
-    A thread that waits for it wakes once per switch interval. The loop may have come back, run
-    what was due and be polling again by the time we get to look: this is what is left of it.
-    """
-    if after.switches is None or before.switches is None:
-        return 0.0
-    return (after.switches - before.switches) * sys.getswitchinterval()
+
+def _further_in(variables: Variables, places: int) -> Variables:
+    """Variables by their place in a stack that has so many frames less at its inner end."""
+    return tuple((place - places, values) for place, values in variables if place >= places)

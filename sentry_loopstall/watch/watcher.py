@@ -23,8 +23,9 @@ from ..quiet_threads import unseen
 from ..recording import Gap, LoopThread, Recording
 from .callback_reader import READ_NOTHING, ContextReader
 from .class_names import package_of, with_package
+from .collector import CollectorClock
 from .detector import Timing
-from .evidence import CollectorClock, ThrottleReader, own_switches, thread_called
+from .evidence import ThrottleReader, own_switches, thread_called
 from .frames import ByIdent, frames_of_this_thread
 from .life import Life
 from .others import OthersOnce, OtherThreads
@@ -42,6 +43,7 @@ END_AFTER = 60.0  # seconds that detection must have been off for the thread to 
 LINGER = 0.005  # seconds that it waits for another run after the last one: tests look for threads
 # CPython 3.12 starts no thread once the main one has ended: then the one that is there stays.
 STARTS_NO_THREAD_AT_EXIT = sys.version_info[:2] == (3, 12)
+SLEEPS_ONCE = 1  # switches of a waking that did not have to wait for the GIL
 GAP = 0.025  # seconds from which on it matters how late the watcher got to look
 
 
@@ -239,8 +241,8 @@ class Watcher:
         while goes_on():
             unseen()
             late = max(0.0, self._now() - due)
-            before, slept = slept, own_switches()
-            switches = None if slept is None or before is None else slept - before
+            woken = own_switches()
+            switches = None if slept is None or woken is None else woken - slept
             try:
                 timing = self._timing()
                 if timing is None:
@@ -264,6 +266,7 @@ class Watcher:
                 if self._failed():
                     return
             due = self._now() + wait
+            slept = own_switches()
             self._life.wake.wait(wait)
 
     def _ends(self) -> bool:
@@ -343,9 +346,11 @@ class Watcher:
         it was put to sleep while it waited.
         """
         with self._step_lock:
+            self.collector.look(late)
             now = self._now()
             gap = Gap(now - late, late, switches) if late >= GAP else None
-            glance = Glance(late, gap, self._on_since, self._parking.take_parked_at())
+            for_gil = switches is None or switches > SLEEPS_ONCE
+            glance = Glance(late, gap, self._on_since, self._parking.take_parked_at(), for_gil)
             anew, self._last_timing = timing != self._last_timing, timing
             runs = list(self._runs.values())
             # First whatever reads, of all loops, then what lets other threads run.

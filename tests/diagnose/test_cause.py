@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from sentry_loopstall import Cause
 from sentry_loopstall.diagnose.cause import Signals, cause_of_culprit, cause_of_stall
-from sentry_loopstall.diagnose.diagnosis import diagnose
+from sentry_loopstall.diagnose.diagnosis import Finding, diagnose
 from sentry_loopstall.diagnose.in_app import InAppRules
-from sentry_loopstall.recording import Gap, Measured
+from sentry_loopstall.recording import Gap, Measured, OtherThread, RawFrame, Recording
 from tests.fakes import Source, recording, sample
 
 FRAME = Source("def work():\n    wait(1)\n").frame("wait(1)")
@@ -28,6 +28,7 @@ COMPUTES_WITH_GIL = WAITS_WITH_GIL._replace(
 OTHER_HAS_GIL = WAITS_WITH_GIL._replace(
     on_cpu=0.005, switches=1.0, process=1.0, others=0.98, others_moved=True
 )
+EASY = OTHER_HAS_GIL._replace(gap=0.0, late=0.02)
 STOPPED = WAITS_WITH_GIL._replace(on_cpu=0.07, runnable=0.016, switches=0.1, gap_switches=0.04)
 STARVED = Signals(
     on_cpu=0.08, runnable=0.9, switches=0.17, gap=0.0, process=0.08, gc=0.0, moves=0.5
@@ -50,8 +51,18 @@ STALL_TABLE = [
     (
         "nobody is seen who had the GIL",
         OTHER_HAS_GIL._replace(others=None, process=0.0, others_moved=False),
+        Cause.GIL_CONTENTION,
+    ),
+    (
+        "nobody is seen, and it wakes for something else",
+        OTHER_HAS_GIL._replace(others=None, process=0.0, others_moved=False, switches=4.0),
         None,
     ),
+    ("the GIL is easy to get: sleeps a little at a time", EASY, None),
+    ("the same, reads in small pieces", EASY._replace(switches=6.0), None),
+    ("the same, of threads that compute without it", EASY._replace(process=2.0), None),
+    ("hard to get without a gap", EASY._replace(late=1.0), Cause.GIL_CONTENTION),
+    ("hard to get in a convoy", EASY._replace(late=0.2), Cause.GIL_CONTENTION),
     ("the loop did not ask for the GIL", OTHER_HAS_GIL._replace(switches=0.05), None),
     ("who asks is unknown", OTHER_HAS_GIL._replace(switches=None), None),
     ("the loop's clock is unknown", OTHER_HAS_GIL._replace(on_cpu=None), None),
@@ -76,14 +87,40 @@ STALL_TABLE = [
     ),
     ("a container's limit", STARVED._replace(runnable=0.4, throttled=0.8), Cause.CPU_STARVED),
     ("a limit while the loop slept", SLEEPS._replace(throttled=0.9), None),
+    ("starved by its own threads", STARVED._replace(process=1.9, cores=2), None),
+    (
+        "starved by its own threads, in a container's limit",
+        STARVED._replace(process=1.9, cores=2, throttled=0.8),
+        Cause.CPU_STARVED,
+    ),
+    (
+        "starved, one of many CPUs is its own",
+        STARVED._replace(process=1.0, cores=8),
+        Cause.CPU_STARVED,
+    ),
     ("starved, the queue unknown", STARVED._replace(runnable=None), None),
     ("starved, the clock unknown", STARVED._replace(on_cpu=None), None),
     ("collects", COLLECTS, Cause.GARBAGE_COLLECTION),
     ("collects, the clock unknown", COLLECTS._replace(on_cpu=None), Cause.GARBAGE_COLLECTION),
     (
-        "collects in another thread",
-        COLLECTS._replace(on_cpu=0.0, process=0.9),
+        "collects in another thread, which the loop waits for in a call",
+        COLLECTS._replace(on_cpu=0.0, process=0.9, gc_elsewhere=0.8),
+        None,
+    ),
+    (
+        "collects in another thread while the loop asks for the GIL",
+        COLLECTS._replace(on_cpu=0.0, process=0.9, gc_elsewhere=0.8, switches=1.0),
         Cause.GARBAGE_COLLECTION,
+    ),
+    (
+        "collects in another thread while the loop polls",
+        COLLECTS._replace(on_cpu=0.0, process=0.9, gc_elsewhere=0.8, late_poll=True),
+        Cause.GARBAGE_COLLECTION,
+    ),
+    (
+        "collects in another thread, and sleeps a little at a time",
+        EASY._replace(gc=0.8, gc_elsewhere=0.8),
+        None,
     ),
     ("collects, but nobody computed", COLLECTS._replace(on_cpu=0.0, process=0.0), None),
     ("collects because it was told to", COLLECTS._replace(explicit_gc=1.0), None),
@@ -101,6 +138,22 @@ CULPRIT_TABLE = [
     ("sleeps while others compute", SLEEPS._replace(process=1.0, others=0.9), Cause.BLOCKING_CALL),
     ("reads in small pieces", SLEEPS._replace(switches=3.0), Cause.BLOCKING_CALL),
     ("asks for the GIL", OTHER_HAS_GIL._replace(others_moved=False), Cause.UNKNOWN),
+    ("sleeps a little at a time while others compute without it", EASY, Cause.BLOCKING_CALL),
+    (
+        "has the GIL half of the time, another thread the rest",
+        OTHER_HAS_GIL._replace(on_cpu=0.48, others=0.48, late=1.0),
+        Cause.ON_CPU,
+    ),
+    (
+        "the same on a busy host",
+        OTHER_HAS_GIL._replace(on_cpu=0.3, others=0.3, process=0.6, runnable=0.39, late=1.0),
+        Cause.ON_CPU,
+    ),
+    (
+        "waits for half of the time, others compute without the GIL",
+        EASY._replace(on_cpu=0.48),
+        Cause.UNKNOWN,
+    ),
     ("computes", COMPUTES, Cause.ON_CPU),
     ("computes on a busy host", COMPUTES._replace(on_cpu=0.45, runnable=0.45), Cause.ON_CPU),
     (
@@ -108,7 +161,7 @@ CULPRIT_TABLE = [
         COMPUTES._replace(on_cpu=0.3, runnable=0.69, computed_threshold=True),
         Cause.ON_CPU,
     ),
-    ("half and half", COMPUTES._replace(on_cpu=0.4), Cause.UNKNOWN),
+    ("half and half", COMPUTES._replace(on_cpu=0.4, process=0.4), Cause.UNKNOWN),
     ("imports", SLEEPS._replace(importing=0.9), Cause.IMPORT),
     ("imports a little", COMPUTES._replace(importing=0.2), Cause.ON_CPU),
     # Without the clock of another thread: macOS, Windows.
@@ -164,6 +217,12 @@ def test_a_signal_taken_away_never_makes_another_cause(
     if cause is None and taken_away == "process":
         # Nobody is known to have computed then, so the collector's clock stands alone.
         allowed |= {Cause.GARBAGE_COLLECTION, Cause.PROCESS_SUSPENDED}
+    if cause is Cause.GARBAGE_COLLECTION and signals.gc_elsewhere:
+        allowed.add(Cause.GIL_CONTENTION)  # which it is, too: the collecting thread held the GIL
+    if taken_away == "gc_elsewhere":
+        allowed.add(Cause.GARBAGE_COLLECTION)  # it is read with the collector's clock or not at all
+    if taken_away == "process":
+        allowed.add(Cause.CPU_STARVED)  # nobody knows that it was the process' own doing
     assert cause_of_stall(without) in allowed
 
 
@@ -197,12 +256,97 @@ def test_no_evidence_makes_it_raise_or_contradict_itself(signals: Signals) -> No
         assert signals.on_cpu > 0.2
 
 
-def test_contention_without_anybody_to_name_is_not_said_to_be_one() -> None:
+def contended(*others: OtherThread, process: float = 0.5) -> Recording:
     measured = Measured(
-        on_cpu=0.0, runnable=0.0, switches=100, process=0.5, gaps=(Gap(0.0, 0.5, 100),)
+        on_cpu=0.0,
+        runnable=0.0,
+        switches=100,
+        process=process,
+        gaps=(Gap(0.0, 0.5, 100),),
+        others=others,
     )
-    seen = recording([sample(0.5, FRAME)], duration=0.5)._replace(measured=measured)
-    for late_poll in (False, True):
-        found = diagnose(seen._replace(late_poll=late_poll), 0.25, InAppRules(), None)
-        assert (found is None) is late_poll
-        assert found is None or found.findings[0].cause is Cause.UNKNOWN
+    return recording([sample(0.5, FRAME)], duration=0.5)._replace(measured=measured)
+
+
+def thread(number: int, on_cpu: float | None, *stacks: RawFrame) -> OtherThread:
+    seen = tuple((0.1, (stack,)) for stack in stacks)
+    return OtherThread(number, f"worker-{number}", on_cpu, seen)
+
+
+COMPUTES_IT = Source("def crunch():\n    compress(1)\n").frame("compress(1)")
+POLLS = Source("def serve():\n    selector.select(1)\n").frame("selector.select(1)")
+RULES = InAppRules()
+
+
+def told(seen: Recording) -> Finding:
+    found = diagnose(seen, 0.25, RULES, None)
+    assert found is not None
+    (finding,) = found.findings
+    return finding
+
+
+@pytest.mark.parametrize("late_poll", [False, True])
+@pytest.mark.parametrize(
+    ("others", "competitors"),
+    [
+        ([], 0),
+        ([thread(1, 0.0, POLLS)], 0),
+        ([thread(1, 0.5, POLLS)], 1),
+        ([thread(number, 0.04, COMPUTES_IT) for number in range(12)], 12),
+        ([thread(1, 0.15, COMPUTES_IT), thread(2, 0.15, COMPUTES_IT)], 2),
+        ([thread(1, None, COMPUTES_IT), thread(2, None, COMPUTES_IT)], 2),
+    ],
+    ids=["nobody", "who waits", "who waits now", "twelve", "two", "two unknown"],
+)
+def test_contention_without_anybody_to_name_blames_nobody(
+    others: list[OtherThread], competitors: int, late_poll: bool
+) -> None:
+    finding = told(contended(*others)._replace(late_poll=late_poll))
+    assert finding.cause is Cause.GIL_CONTENTION
+    assert finding.culprit is None
+    assert finding.holder is None
+    assert finding.competitors == competitors
+    assert finding.shown.sample.borrowed is None  # and no request's data goes along
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [thread(1, 0.25, COMPUTES_IT)],
+        [thread(1, 0.25, POLLS, COMPUTES_IT), thread(2, 0.1, POLLS)],
+        [thread(1, None, COMPUTES_IT)],
+        [thread(1, None, COMPUTES_IT), thread(2, None, POLLS), thread(3, 0.01, POLLS)],
+    ],
+    ids=["computes", "not while it polls", "not known to threading", "the only one at work"],
+)
+def test_who_had_the_gil_for_about_half_of_the_time_is_to_blame(others: list[OtherThread]) -> None:
+    finding = told(contended(*others))
+    assert finding.cause is Cause.GIL_CONTENTION
+    assert finding.culprit is not None
+    assert finding.culprit.qualname == "crunch"
+    assert finding.gil_holder == "worker-1"
+
+
+def test_who_waits_with_the_gil_is_to_blame_where_the_choice_is_clear() -> None:
+    holds = Source("def crunch():\n    usleep(1)\n").frame("usleep(1)")
+    finding = told(contended(thread(1, 0.0, holds), thread(2, 0.0, POLLS), process=0.0))
+    assert finding.gil_holder == "worker-1"
+    finding = told(contended(thread(1, 0.0, holds), thread(2, 0.0, holds), process=0.0))
+    assert finding.gil_holder is None
+
+
+def test_a_late_poll_that_nothing_explains_is_not_told() -> None:
+    measured = Measured(on_cpu=0.0, runnable=0.0, switches=3, process=0.0)
+    seen = recording([sample(0.5, FRAME)], duration=0.5, late_poll=True)
+    assert diagnose(seen._replace(measured=measured), 0.25, RULES, None) is None
+
+
+def test_of_few_samples_the_clocks_of_the_whole_stall_know_more() -> None:
+    """57 ms, 44 of them on a CPU, in one sample of each of two functions."""
+    other = Source("def rest():\n    tidy(1)\n").frame("tidy(1)")
+    samples = [sample(0.03, FRAME, on_cpu=0.03), sample(0.045, other, on_cpu=0.035)]
+    measured = Measured(on_cpu=0.044, runnable=0.0, switches=3, process=0.05)
+    seen = recording(samples, duration=0.057)._replace(measured=measured)
+    found = diagnose(seen, 0.05, RULES, None)
+    assert found is not None
+    assert {finding.cause for finding in found.findings} == {Cause.ON_CPU}

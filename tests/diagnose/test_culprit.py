@@ -25,7 +25,6 @@ from sentry_loopstall.diagnose.samples import (
     Key,
     blame,
     callback_key,
-    called_attribute,
     culprit_index,
     outermost_import,
     weigh,
@@ -245,40 +244,6 @@ def test_what_does_not_import_has_no_import() -> None:
 
 
 # What else a sample tells
-
-
-@pytest.mark.parametrize(
-    ("expression", "name"),
-    [
-        ("gc.collect()", "collect"),
-        ("gc.collect(2)", "collect"),
-        ("collect()", "collect"),
-        ("self.cart.total()", "total"),
-        ("run(gc.collect)", "run"),
-        ("first(second(third))", "first"),
-    ],
-)
-def test_the_last_part_of_the_name_of_what_is_called(expression: str, name: str) -> None:
-    """By the byte code alone, so that it needs no source."""
-    assert called_attribute(classify(frame("f", expression), RULES)) == name
-
-
-@pytest.mark.parametrize(
-    ("stack", "explicit"),
-    [
-        ([HANDLER, frame("tidy", "gc.collect()")], True),
-        ([HANDLER, frame("tidy", "gc.collect()"), LOOP], True),
-        ([frame("tidy", "gc.collect()"), PRICE], False),
-        ([HANDLER, PRICE], False),
-        ([LOOP], False),
-        ([], False),
-    ],
-    ids=["innermost", "below machinery", "not the innermost", "another call", "machinery", "none"],
-)
-def test_who_collects_garbage_explicitly(stack: list[RawFrame], explicit: bool) -> None:
-    """Only where the innermost frame asks for it: then it is to blame, not the collector."""
-    (one,) = blamed_of(stack)
-    assert one.collects_explicitly is explicit
 
 
 @pytest.mark.parametrize(

@@ -434,7 +434,7 @@ def with_cause(cause: Cause) -> Diagnosis:
     if cause is Cause.GIL_CONTENTION:
         holder = OtherThread(815, WORKER, 0.5, samples=())
         (blamed,) = found(recording([sample(0.5, BURN)])).findings
-        finding = blamed._replace(cause=cause, holder=holder)
+        finding = blamed._replace(cause=cause, holder=holder, gil_holder=WORKER)
     elif cause is not Cause.MANY_CALLBACKS:
         finding = finding._replace(culprit=None)
     return diagnosis._replace(findings=(finding,))
@@ -474,6 +474,49 @@ def test_titles_and_fingerprints_of_the_other_causes(
     (finding,) = diagnosis.findings
     assert title(diagnosis, finding) == text
     assert fingerprint(finding) == key
+
+
+@pytest.mark.parametrize(
+    ("competitors", "ongoing", "text"),
+    [
+        (12, False, f"12 threads competed for the GIL and {BLOCKED}"),
+        (1, False, f"Other threads competed for the GIL and {BLOCKED}"),
+        (0, False, f"Other threads competed for the GIL and {BLOCKED}"),
+        (
+            12,
+            True,
+            "12 threads compete for the GIL and are still blocking the event loop after 0.5 s",
+        ),
+    ],
+)
+def test_threads_none_of_which_is_to_blame(competitors: int, ongoing: bool, text: str) -> None:
+    """One issue for all of them, and nobody's name in it."""
+    diagnosis = with_cause(Cause.CPU_STARVED)
+    diagnosis = diagnosis._replace(recording=diagnosis.recording._replace(ongoing=ongoing))
+    (finding,) = diagnosis.findings
+    finding = finding._replace(cause=Cause.GIL_CONTENTION, competitors=competitors)
+    assert title(diagnosis, finding) == text
+    assert fingerprint(finding) == ["loop_stall", "gil_contention"]
+    event = build_event(diagnosis, finding, AS_EVER)
+    assert event["contexts"]["loop_stall"]["culprit"] is None
+    assert event["contexts"]["loop_stall"]["gil_holder"] is None
+
+
+def test_a_thread_without_a_name_is_called_by_its_ident() -> None:
+    """Not `thread thread 815`."""
+    diagnosis = with_cause(Cause.GIL_CONTENTION)
+    (finding,) = diagnosis.findings
+    finding = finding._replace(holder=OtherThread(815, "thread 815", None, samples=()))
+    assert title(diagnosis, finding).startswith("shop.export.render (thread 815) held the GIL")
+
+
+def test_who_had_half_of_the_gil_is_named_beside_who_computed() -> None:
+    diagnosis = with_cause(Cause.MANY_CALLBACKS)
+    (finding,) = diagnosis.findings
+    finding = finding._replace(cause=Cause.ON_CPU, gil_holder=WORKER)
+    event = build_event(diagnosis, finding, AS_EVER)
+    assert event["contexts"]["loop_stall"]["gil_holder"] == WORKER
+    assert event["exception"]["values"][0]["thread_id"] == diagnosis.recording.where.thread_id
 
 
 @pytest.mark.parametrize("cause", [Cause.GARBAGE_COLLECTION, Cause.CPU_STARVED])

@@ -80,7 +80,9 @@ def waits_holding_the_gil() -> None:
 def waits_in_a_thread() -> None:
     """Goes on for a while: of a thread that has ended nobody can tell what it did."""
     ctypes.PyDLL(None).usleep(500_000)
-    time.sleep(0.1)
+    end = time.monotonic() + 0.1
+    while time.monotonic() < end:
+        pass
 
 
 def computes_in_a_thread() -> None:

@@ -23,7 +23,8 @@ from sentry_loopstall.recording import RawFrame
 from sentry_loopstall.watch.callback_reader import READ_NOTHING
 from sentry_loopstall.watch.frames import ByIdent, see
 from sentry_loopstall.watch.probes import Closer
-from sentry_loopstall.watch.recorder import Reading, Recorder, Taken
+from sentry_loopstall.watch.reading import Reading
+from sentry_loopstall.watch.recorder import Recorder, Taken
 from sentry_loopstall.watch.slots import F_LOCALS_IS_A_SNAPSHOT
 from sentry_loopstall.watch.variables import (
     MAX_BITS,

@@ -1,0 +1,150 @@
+"""Pure: runs anywhere. What a frame is calling, by its byte code.
+
+No line of source is read for that, and nothing of the application is asked.
+"""
+
+from __future__ import annotations
+
+import dis
+import gc
+import sys
+from types import CodeType, ModuleType
+
+from ..recording import RawFrame
+from .in_app import CodeFrame, is_standard_library
+
+# Calls that wait whoever makes them, and let go of the GIL meanwhile.
+_WAITS = frozenset(
+    {
+        *(
+            "sleep",
+            "nanosleep",
+            "pause",
+            "wait",
+            "wait_for",
+            "acquire",
+            "waitpid",
+            "wait3",
+            "wait4",
+        ),
+        *("waitid", "sigwait", "sigwaitinfo", "sigtimedwait", "select", "poll", "control"),
+        *("accept", "connect", "recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg"),
+        *("recvmsg_into", "recv_bytes", "recv_bytes_into", "do_handshake", "getaddrinfo"),
+        *("gethostbyname", "lockf", "flock", "_wait_for_tstate_lock"),
+        *("WaitForSingleObject", "WaitForMultipleObjects", "GetQueuedCompletionStatus"),
+        # A loop written in C polls there.
+        *("run_forever", "run_until_complete"),
+    }
+)
+# Names that much else has, too: `dict.get`, `str.join`.
+_MAY_WAIT = frozenset(
+    {
+        *("get", "put", "join", "read", "read1", "readinto", "readline", "write", "send"),
+        *("sendall", "sendto", "result", "communicate", "fetchall", "fetchone", "execute", "query"),
+    }
+)
+_GC = "gc"
+
+
+def called_name(code: CodeType, last_instruction: int) -> str | None:
+    """The last part of the name of what a frame calls: `collect`; None where it calls nothing.
+
+    For a `with` it is `__enter__`, which the statement calls.
+    """
+    names = _names(code, last_instruction)
+    return names[-1] if names else None
+
+
+def _names(code: CodeType, last_instruction: int) -> tuple[str, ...]:
+    """The names that lead to what is called, `("gc", "collect")`."""
+    standing = opname_at(code, last_instruction)
+    if standing == "BEFORE_WITH":
+        return ("__enter__",)
+    if not standing.startswith(("CALL", "PRECALL")):
+        return ()
+    instructions = [one for one in dis.get_instructions(code) if one.offset <= last_instruction]
+    wanted = _start(instructions[-1])
+    names: list[str] = []
+    for instruction in instructions:
+        if _start(instruction) != wanted:
+            continue
+        if instruction.opname == "LOAD_SPECIAL":
+            names = ["__enter__"]
+        elif instruction.opname.startswith("LOAD_") and isinstance(instruction.argval, str):
+            of_attribute = instruction.opname in ("LOAD_ATTR", "LOAD_METHOD")
+            names = [*names, instruction.argval] if of_attribute else [instruction.argval]
+    return tuple(names)
+
+
+def _start(instruction: dis.Instruction) -> tuple[int | None, int | None] | None:
+    """Line and column where what an instruction evaluates begins; None if that is not known."""
+    position = instruction.positions
+    return None if position is None else (position.lineno, position.col_offset)
+
+
+def opname_at(code: CodeType, last_instruction: int) -> str:
+    """The name of the instruction at an offset (bytes) of the byte code, empty before the first."""
+    if not 0 <= last_instruction < len(code.co_code):
+        return ""
+    return dis.opname[code.co_code[last_instruction]]
+
+
+def waits(frames: tuple[RawFrame, ...], *, idle: bool = False) -> bool:
+    """Whether a stack, innermost frame first, stands in a call that waits without the GIL.
+
+    `idle`: the thread used no CPU, so that a call which may wait is taken to do so.
+    """
+    if not frames:
+        return True
+    code, last_instruction, _ = frames[0]
+    name = called_name(code, last_instruction)
+    if name in _WAITS or name == "__enter__":
+        return True
+    return name in _MAY_WAIT and (idle or is_standard_library(code.co_filename))
+
+
+def asks_for_collection(frames: tuple[CodeFrame, ...]) -> bool:
+    """Whether one of the frames calls `gc.collect()`, by that name or by one it was given."""
+    return any(_is_collect(frame) for frame in reversed(frames) if not frame.machinery)
+
+
+def _is_collect(frame: CodeFrame) -> bool:
+    code = frame.code
+    # Most code has neither the name nor a name of its module's that stands for it.
+    if "collect" not in code.co_names and not (
+        len(code.co_names) and _means_collect(frame.module, code.co_names)
+    ):
+        return False
+    names = _names(code, frame.last_instruction)
+    if not names:
+        return False
+    if names[-1] == "collect":
+        return True
+    return len(names) == 1 and (
+        bool(_means_collect(frame.module, names)) or names[0] in _imported_as(code)
+    )
+
+
+def _means_collect(module: str, names: tuple[str, ...]) -> bool:
+    """Whether one of these names is `gc.collect` in a module that is loaded."""
+    owner = sys.modules.get(module)
+    if not issubclass(type(owner), ModuleType):
+        return False
+    namespace = object.__getattribute__(owner, "__dict__")
+    return any(dict.get(namespace, name) is gc.collect for name in names)
+
+
+def _imported_as(code: CodeType) -> frozenset[str]:
+    """The names that a function itself gives to `gc.collect` when it imports it."""
+    names = set()
+    module = None
+    imported = False
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "IMPORT_NAME":
+            module = instruction.argval
+        elif instruction.opname == "IMPORT_FROM":
+            imported = module == _GC and instruction.argval == "collect"
+        elif imported and instruction.opname.startswith("STORE_"):
+            names.add(str(instruction.argval))
+            imported = False
+    return frozenset(names)

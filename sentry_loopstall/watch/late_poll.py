@@ -1,0 +1,55 @@
+"""Pure: runs anywhere. Since when a loop that polled wanted to run in a gap of the watcher's."""
+
+from __future__ import annotations
+
+import sys
+
+from ..recording import Gap
+from ..wait_for_gil import ASKS_FOR_GIL, STOPPED, switches_per_interval
+from .reading import Reading
+
+COMPUTED = 0.2  # share of a gap on a CPU up to which nobody computed
+
+
+def wanted_since(
+    gap: Gap, last: Reading, full: Reading, after: Reading, *, overdue: float | None, busy: bool
+) -> float | None:
+    """The earliest sign that the loop wanted to run, monotonic seconds; None without any.
+
+    `last` and `full` are the reading before the gap and the last full one, `after` the one that
+    ends it. `overdue` is what is left to be seen: a loop that is quicker than the watcher has come
+    back, run what was due and polls again. What the kernel counted stays. `busy`: it ran at the
+    look before, or does so now.
+    """
+    sign = None
+    if was_kept_from_gil(gap):
+        sign = max(gap.at, after.at - asked_for_gil(full, after))
+    elif busy and was_stopped(gap, last, after):
+        sign = gap.at
+    return min((moment for moment in (overdue, sign) if moment is not None), default=None)
+
+
+def asked_for_gil(before: Reading, after: Reading) -> float:
+    """Seconds that a thread asked for the GIL between two full readings, at most.
+
+    A thread that waits for it wakes once per switch interval; but it also does for other reasons.
+    """
+    if after.switches is None or before.switches is None:
+        return 0.0
+    return (after.switches - before.switches) * sys.getswitchinterval()
+
+
+def was_kept_from_gil(gap: Gap) -> bool:
+    """Whether it was the GIL that the watcher waited for; yes where nobody counts."""
+    asked = switches_per_interval((gap,), sys.getswitchinterval())
+    return asked is None or asked >= ASKS_FOR_GIL
+
+
+def was_stopped(gap: Gap, before: Reading, after: Reading) -> bool:
+    """Whether the whole process did not run: the watcher asked for nothing, nobody computed."""
+    asked = switches_per_interval((gap,), sys.getswitchinterval())
+    if asked is None or asked > STOPPED or before.process is None or after.process is None:
+        return False
+    # Until the gap began the loop may have computed all the time.
+    before_gap = max(0.0, gap.at - before.at)
+    return after.process - before.process - before_gap <= COMPUTED * gap.seconds

@@ -1,0 +1,66 @@
+"""Since when a loop that polled wanted to run: from the watcher's gap, not from what is left."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from sentry_loopstall.recording import Gap
+from sentry_loopstall.watch.late_poll import wanted_since
+from sentry_loopstall.watch.reading import Reading
+
+INTERVAL = sys.getswitchinterval()
+LAST = Reading(at=9.9, process=1.0, switches=100)
+GAP_SECONDS = 0.6
+
+
+def since(
+    *,
+    asked: float = 0.0,
+    gap_switches: int | None = 0,
+    computed: float = 0.0,
+    overdue: float | None = None,
+    busy: bool = False,
+) -> float | None:
+    """The answer for a gap from 10.0 to 10.6; `asked` and `computed` are seconds."""
+    after = Reading(
+        at=10.0 + GAP_SECONDS, process=1.0 + computed, switches=100 + round(asked / INTERVAL)
+    )
+    gap = Gap(10.0, GAP_SECONDS, gap_switches)
+    return wanted_since(gap, LAST, LAST, after, overdue=overdue, busy=busy)
+
+
+KEPT_FROM_GIL = round(GAP_SECONDS / INTERVAL)
+
+
+def test_an_idle_loop_that_nobody_waited_for_wanted_nothing() -> None:
+    assert since() is None  # stopped
+    assert since(computed=0.6) is None  # the watcher alone was given no CPU
+    assert since(computed=0.6, busy=True) is None
+    kept = since(gap_switches=KEPT_FROM_GIL, computed=0.6)
+    assert kept == pytest.approx(10.6)  # it did not ask
+
+
+def test_a_loop_that_was_quicker_than_the_watcher_asked_for_the_gil() -> None:
+    """Whatever is overdue by now became so later."""
+    for overdue in (None, 10.59):
+        found = since(asked=0.5, gap_switches=KEPT_FROM_GIL, computed=0.6, overdue=overdue)
+        assert found == pytest.approx(10.1)
+    assert since(asked=0.5, gap_switches=None) == pytest.approx(10.1)  # where nobody counts
+
+
+def test_what_it_did_before_the_gap_makes_it_no_longer() -> None:
+    """It wakes at each poll, too."""
+    assert since(asked=3.0, gap_switches=KEPT_FROM_GIL) == 10.0
+
+
+def test_what_is_overdue_counts_if_it_is_earlier() -> None:
+    assert since(overdue=9.95) == 9.95
+    assert since(overdue=9.95, asked=0.5, gap_switches=KEPT_FROM_GIL) == 9.95
+
+
+def test_a_busy_loop_of_a_stopped_process_wanted_to_go_on() -> None:
+    assert since(busy=True) == 10.0
+    assert since(busy=True, computed=0.15) == 10.0  # before and after the gap
+    assert since(busy=True, gap_switches=2) == 10.0
