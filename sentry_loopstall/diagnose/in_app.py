@@ -155,12 +155,15 @@ def _whose(filename: str, module: str, rules: InAppRules, look: bool) -> Whose: 
         if module.startswith("namedtuple_"):  # `collections` names its namespace so
             return Whose.STANDARD_LIBRARY
         # `<string>`, or just a name (Sanic's own handler), says nothing of where code lies: it
-        # belongs to the module whose namespace it runs in.
-        owner = file_of(module) or filename
-        whose = _of_file(owner, module, rules, look)
-        # What a library's `__main__` runs under that name, such as a notebook's cell, is not its.
-        foreign = whose in (Whose.LIBRARY, Whose.STANDARD_LIBRARY)
-        return Whose.UNKNOWN if foreign and module == "__main__" else whose
+        # belongs to the module whose namespace it runs in. Without a file of that it belongs to the
+        # project, as the SDK has it; so does what a library's `__main__` runs under that name, such
+        # as a notebook's cell.
+        owner = file_of(module)
+        if owner is not None:
+            whose = _of_file(owner, module, rules, look)
+            if module != "__main__" or whose not in (Whose.LIBRARY, Whose.STANDARD_LIBRARY):
+                return whose
+        filename = os.path.join(rules.project_root or "", filename)
     return _of_file(filename, module, rules, look)
 
 
