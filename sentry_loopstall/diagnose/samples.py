@@ -330,22 +330,30 @@ def resolved(frames: tuple[CodeFrame, ...]) -> tuple[CodeFrame, ...]:
 
 
 def _with_pass_through(frames: tuple[CodeFrame, ...]) -> tuple[CodeFrame, ...]:
-    # By place: the library that is next on the outside, None where it is something else.
     told = list(frames)
-    outside: str | None = None
-    waiting: list[int] = []
+    called_by: str | None = None
     for place, frame in enumerate(frames):
         if frame.machinery:
             continue
-        if frame.in_app and is_awaiting(frame.code, frame.last_instruction):
-            waiting.append(place)
-            continue
-        inside = frame.package if frame.whose is Whose.LIBRARY else None
-        if inside is not None and inside == outside:
-            for one in waiting:
-                told[one] = frames[one].as_pass_through
-        outside, waiting = inside, []
+        if not _only_awaits(frame):
+            called_by = frame.package if frame.whose is Whose.LIBRARY else None
+        elif called_by is not None and _calls_on(frames[place + 1 :], called_by):
+            told[place] = frame.as_pass_through
     return tuple(told)
+
+
+def _only_awaits(frame: CodeFrame) -> bool:
+    return frame.in_app and is_awaiting(frame.code, frame.last_instruction)
+
+
+def _calls_on(inner: tuple[CodeFrame, ...], library: str) -> bool:
+    """Whether a library goes on inside of a frame, before other code of the application does."""
+    for frame in inner:
+        if frame.whose is Whose.LIBRARY and frame.package == library:
+            return True
+        if frame.whose is Whose.UNKNOWN or (frame.in_app and not _only_awaits(frame)):
+            return False
+    return False
 
 
 def outermost_import(frames: tuple[CodeFrame, ...]) -> int | None:
