@@ -37,6 +37,7 @@ class Stack:
 
     def __init__(self, raw: tuple[RawFrame, ...], classified: Classified) -> None:
         self._classified = classified
+        self._is_certain = False
         modules = set(map(_module, raw))
         packages = {module.partition(".")[0] for module in modules}
         self._raw = without_ours(raw) if OURS in packages else raw
@@ -66,31 +67,30 @@ class Stack:
         """What the frame to blame is known by."""
         return None if self._inwards is None else self._classified(self._raw[self._inwards]).key
 
-    @cached_property
+    @property
     def is_in_app(self) -> bool:
         """Whether the frame to blame is the application's."""
         if self._inwards is None:
             return False
-        return self._quickly is not None or self.frames[self.place or 0].in_app
+        return self._is_certain or self.frames[self.place or 0].in_app
 
-    @cached_property
-    def _quickly(self) -> int | None:
-        """The place of the innermost frame, where that it is to blame needs no look at others."""
+    def _innermost_in_app(self) -> int | None:
+        """Its place, where that it is to blame needs no look at other frames."""
         for place, raw in enumerate(self._raw):
             frame = self._classified(raw)
-            if frame.in_app:
+            if frame.whose is Whose.APPLICATION:
                 return None if is_awaiting(frame.code, frame.last_instruction) else place
         return None
 
     @cached_property
     def _inwards(self) -> int | None:
         """The place of the frame to blame, counted from the innermost."""
-        if self.importing is not None:
-            index = culprit_index(self.frames[: self.importing])
-        elif self._quickly is not None:
-            return self._quickly
-        else:
-            index = culprit_index(self.frames)
+        if self.importing is None:
+            place = self._innermost_in_app()
+            if place is not None:
+                self._is_certain = True
+                return place
+        index = culprit_index(self.frames[: self.importing])
         return None if index is None else len(self.frames) - 1 - index
 
     @cached_property

@@ -15,7 +15,8 @@ Position = tuple[int | None, int | None, int | None, int | None]
 
 MOST = 0.8  # share of a function's names that have to be in their places
 # Other instructions have a place that is not that of the name alone.
-_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_ATTR", "LOAD_METHOD", "LOAD_FAST"})
+_LOCAL = frozenset({"LOAD_FAST", "LOAD_FAST_BORROW", "LOAD_FAST_CHECK"})
+_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_ATTR", "LOAD_METHOD", *_LOCAL})
 
 
 def is_source_of(code: CodeType, lineno: int, lines: list[str]) -> bool:
@@ -27,7 +28,7 @@ def is_source_of(code: CodeType, lineno: int, lines: list[str]) -> bool:
         name, position = instruction.argval, instruction.positions
         if instruction.opname not in _LOADS or position is None or not _is_plain(name):
             continue
-        if instruction.opname == "LOAD_FAST" and name in shared:
+        if instruction.opname in _LOCAL and name in shared:
             continue
         if position.lineno is None or position.end_col_offset is None:
             continue
