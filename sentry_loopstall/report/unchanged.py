@@ -22,8 +22,11 @@ _LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_ATTR", "LOAD_METHOD", *_LO
 def is_source_of(code: CodeType, lineno: int, lines: list[str]) -> bool:
     """Whether the names of a function are where they were: all in its line, most elsewhere."""
     right = wrong = 0
-    # Some versions load these where a function is defined that uses them.
+    # Some versions load these where a function is defined that uses them; the parameter of
+    # `__annotate__` stands nowhere.
     shared = {*code.co_cellvars, *code.co_freevars}
+    if code.co_name == "__annotate__":
+        shared.add("format")
     for instruction in dis.get_instructions(code):
         name, position = instruction.argval, instruction.positions
         if instruction.opname not in _LOADS or position is None or not _is_plain(name):
