@@ -9,6 +9,9 @@ from __future__ import annotations
 import time
 from functools import partial
 
+IMPORTED_AT = time.time()
+"""Seconds since 1970 when this package was imported."""
+
 monotonic = partial(time.monotonic)
 """Seconds on the clock that asyncio's loops keep, too."""
 

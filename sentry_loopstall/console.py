@@ -19,7 +19,7 @@ from .options import Options, enabled
 from .recording import Recording
 from .report.event import story, title
 from .report.frames import Presentation
-from .report.source import window
+from .report.source import forget, window
 from .stall import Cause
 
 OUTER_FRAMES = 8  # in-app frames shown of a long stack; recursion counts as one
@@ -133,6 +133,12 @@ class Console:
 
     def tell(self, recording: Recording) -> None:
         """Write one stall."""
+        try:
+            self._tell(recording)
+        finally:
+            forget()
+
+    def _tell(self, recording: Recording) -> None:
         self._forget_parent()
         diagnosis = diagnose(
             recording, self._options.threshold, InAppRules(), self._presentation.call
@@ -301,7 +307,9 @@ def _frame(frame: CodeFrame, page: Page, *, is_culprit: bool) -> Iterator[str]:
     place = page.paint(page.place(frame.code.co_filename, frame.lineno), Style.PLACE)
     yield f"  {mark} {place} in {printable(frame.qualname)}"
     first, last, start, end = frame.position
-    lines = window(frame.code.co_filename, frame.module, first) if first is not None else None
+    lines = None
+    if first is not None:
+        lines = window(frame.code.co_filename, frame.module, first, code=frame.code)
     text = lines.line.strip() if lines is not None else ""
     if lines is None or not text:
         return

@@ -30,6 +30,12 @@ class Borrowed:
         self.kept_alive = kept_alive
         self.moment: Any = None
 
+    @property
+    def route(self) -> str | None:
+        """The callback's transaction, where its name is that of a route, a view or a task."""
+        route: str | None = getattr(self.moment, "route", None)
+        return route
+
     def let_go(self) -> None:
         """Runs on a thread of the application's."""
         self.context = self.moment = self.kept_alive = None

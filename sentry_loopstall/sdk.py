@@ -19,6 +19,8 @@ import sentry_sdk.tracing_utils
 from .options import Options
 
 IDENTIFIER = "loop_stall"
+# Sources of a transaction's name of which there are as many as places in the program.
+ROUTES = ("route", "view", "component", "task")
 
 has_tracing_enabled: Callable[[Any], bool] = getattr(
     sentry_sdk.tracing_utils, "has_tracing_enabled", bool
@@ -58,11 +60,16 @@ def can_send(client: Any) -> bool:
 
 
 class Moment(NamedTuple):
-    """What the scopes in a context were at one moment; `trace` is the context of its trace."""
+    """What the scopes in a context were at one moment.
+
+    `trace` is the context of its trace, `route` its transaction, where the name of that says what
+    runs and not for whom.
+    """
 
     isolation: Any
     current: Any
     trace: dict[str, Any] | None
+    route: str | None = None
 
 
 def moment_in(context: Context) -> Moment | None:
@@ -78,8 +85,16 @@ def moment_in(context: Context) -> Moment | None:
 
 
 def _moment() -> Moment:
-    current = sentry_sdk.get_current_scope()
-    return Moment(sentry_sdk.get_isolation_scope().fork(), current.fork(), _trace_of(current))
+    isolation, current = sentry_sdk.get_isolation_scope(), sentry_sdk.get_current_scope()
+    route = _route_of(current) or _route_of(isolation)
+    return Moment(isolation.fork(), current.fork(), _trace_of(current), route)
+
+
+def _route_of(scope: Any) -> str | None:
+    name, _ = transaction_of(scope)
+    if name is None or getattr(scope, "_transaction_info", {}).get("source") not in ROUTES:
+        return None
+    return name
 
 
 def _trace_of(scope: Any) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from types import CodeType
 from typing import Any
 
+from sentry_loopstall.diagnose.instructions import is_leaving
 from sentry_loopstall.loan import Borrowed
 from sentry_loopstall.recording import Callback, LoopThread, RawFrame, Recording, Sample
 
@@ -69,7 +70,11 @@ class Source:
                 if self._text(instruction.positions) == expression
             ]
             if found:
-                calls = [one for one in found if one.opname.startswith("CALL")]
+                calls = [
+                    one
+                    for one in found
+                    if one.opname.startswith("CALL") and not is_leaving(code, one.offset)
+                ]
                 return (code, (calls or found)[-1].offset, self.module)
         msg = f"nothing in {self.code.co_filename} evaluates {expression!r}"
         raise LookupError(msg)
@@ -103,6 +108,25 @@ def frame(
     """A frame of the function `qualname` that evaluates `expression` on a line."""
     text = "\n" * (line - 1) + f"def _(): {expression}\n"
     code, offset, _ = Source(text, module=module, filename=filename).frame(expression)
+    name = qualname.rpartition(".")[2]
+    return (code.replace(co_name=name, co_qualname=qualname), offset, module)
+
+
+def awaiting(
+    qualname: str,
+    expression: str = "await self.app(scope)",
+    *,
+    module: str = "shop.web",
+    filename: str = "/srv/shop/web.py",
+) -> RawFrame:
+    """A frame of a coroutine that awaits another one, which runs."""
+    compiled = compile(f"async def _(): {expression}\n", filename, "exec")
+    (code,) = (constant for constant in compiled.co_consts if isinstance(constant, CodeType))
+    offset = next(
+        instruction.offset
+        for instruction in dis.get_instructions(code)
+        if instruction.opname == "SEND"
+    )
     name = qualname.rpartition(".")[2]
     return (code.replace(co_name=name, co_qualname=qualname), offset, module)
 

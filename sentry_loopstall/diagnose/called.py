@@ -12,6 +12,7 @@ from types import CodeType, ModuleType
 
 from ..recording import RawFrame
 from .in_app import CodeFrame, is_standard_library
+from .instructions import called_name, called_names
 
 # Calls that wait whoever makes them, and let go of the GIL meanwhile.
 _WAITS = frozenset(
@@ -46,49 +47,6 @@ _MAY_WAIT = frozenset(
 _GC = "gc"
 
 
-def called_name(code: CodeType, last_instruction: int) -> str | None:
-    """The last part of the name of what a frame calls: `collect`; None where it calls nothing.
-
-    For a `with` it is `__enter__`, which the statement calls.
-    """
-    names = _names(code, last_instruction)
-    return names[-1] if names else None
-
-
-def _names(code: CodeType, last_instruction: int) -> tuple[str, ...]:
-    """The names that lead to what is called, `("gc", "collect")`."""
-    standing = opname_at(code, last_instruction)
-    if standing == "BEFORE_WITH":
-        return ("__enter__",)
-    if not standing.startswith(("CALL", "PRECALL")):
-        return ()
-    instructions = [one for one in dis.get_instructions(code) if one.offset <= last_instruction]
-    wanted = _start(instructions[-1])
-    names: list[str] = []
-    for instruction in instructions:
-        if _start(instruction) != wanted:
-            continue
-        if instruction.opname == "LOAD_SPECIAL":
-            names = ["__enter__"]
-        elif instruction.opname.startswith("LOAD_") and isinstance(instruction.argval, str):
-            of_attribute = instruction.opname in ("LOAD_ATTR", "LOAD_METHOD")
-            names = [*names, instruction.argval] if of_attribute else [instruction.argval]
-    return tuple(names)
-
-
-def _start(instruction: dis.Instruction) -> tuple[int | None, int | None] | None:
-    """Line and column where what an instruction evaluates begins; None if that is not known."""
-    position = instruction.positions
-    return None if position is None else (position.lineno, position.col_offset)
-
-
-def opname_at(code: CodeType, last_instruction: int) -> str:
-    """The name of the instruction at an offset (bytes) of the byte code, empty before the first."""
-    if not 0 <= last_instruction < len(code.co_code):
-        return ""
-    return dis.opname[code.co_code[last_instruction]]
-
-
 def waits(frames: tuple[RawFrame, ...], *, idle: bool = False) -> bool:
     """Whether a stack, innermost frame first, stands in a call that waits without the GIL.
 
@@ -115,7 +73,7 @@ def _is_collect(frame: CodeFrame) -> bool:
         len(code.co_names) and _means_collect(frame.module, code.co_names)
     ):
         return False
-    names = _names(code, frame.last_instruction)
+    names = called_names(code, frame.last_instruction)
     if not names:
         return False
     if names[-1] == "collect":

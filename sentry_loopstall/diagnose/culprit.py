@@ -91,7 +91,9 @@ def _mean(numbers: list[int]) -> float:
 def representative(suspect: Suspect) -> tuple[Blamed, bool]:
     """The sample to show, and whether the expression it stands on took half of the time."""
     by_expression: dict[object, list[Blamed]] = defaultdict(list)
-    for one in suspect.samples:
+    # Of what a library did for a route not every sample has the function that is blamed for all.
+    placed = [one for one in suspect.samples if one.place is not None]
+    for one in placed or suspect.samples:
         by_expression[_expression_key(one)].append(one)
     longest = max(by_expression.values(), key=_seconds)
     return max(longest, key=lambda one: one.seconds), _seconds(longest) >= suspect.seconds / 2
@@ -168,7 +170,7 @@ def no_single_callback(blamed: tuple[Blamed, ...], recording: Recording, thresho
 def kind_of(one: Blamed) -> Blamed:
     """The same sample, blaming the function of the callback itself: its outermost in-app frame."""
     for place, frame in enumerate(one.frames):
-        if frame.in_app:
+        if frame.may_be_culprit:
             return one._replace(key=frame.key, place=place)
     if one.frames and not one.frames[0].machinery:
         return one._replace(key=one.frames[0].key, place=0)

@@ -25,7 +25,7 @@ from .culprit import (
 )
 from .expression import is_sure
 from .holder import Held, about_half, blame_holder, competitors, find_holder
-from .in_app import InAppRules
+from .in_app import InAppRules, function_around
 from .samples import Blamed, blame
 
 MAX_BREADCRUMBS = 30
@@ -335,7 +335,8 @@ def count_kinds(recording: Recording, culprits: list[Culprit]) -> tuple[Kind, ..
 
 
 def _name(callback: Callback) -> str | None:
-    return callback.coroutine or callback.function
+    name = callback.coroutine or callback.function
+    return None if name is None else function_around(name)
 
 
 def imported_module(shown: Blamed) -> str | None:

@@ -1,206 +1,111 @@
-"""Pure: runs anywhere. What the byte code says of where a sampled frame stands.
+"""Pure: runs anywhere. What a frame is at, by its byte code (CPython 3.11 to 3.15).
 
-The GIL changes hands where a function begins, at a jump back and after a call of C. What keeps it
-without being a call (a comparison, `in`, slicing, freeing what a name held) shows at the next of
-these places only: at the first instruction of whatever is called next. That has run nothing yet.
+Of a frame that called Python code the last instruction may be a cache entry behind the call.
 """
 
 from __future__ import annotations
 
 import dis
-from collections.abc import Callable
 from functools import lru_cache
 from types import CodeType
 
-from ..recording import RawFrame
-
-_RESUME = bytes((dis.opmap["RESUME"],))
-_WHERE = 0b11  # bits of its argument that say where it stands; 0 is the begin of the function
-_JUMPS = frozenset((*dis.hasjrel, *dis.hasjabs))
-
-# What may take long by itself, for all that C code does in it.
-_SLOW = frozenset(
-    (
-        *("BINARY_OP", "BINARY_SLICE", "BINARY_SUBSCR", "BUILD_STRING", "CALL_INTRINSIC_1"),
-        *("COMPARE_OP", "CONTAINS_OP", "DELETE_SUBSCR", "DICT_MERGE", "DICT_UPDATE"),
-        *("FORMAT_SIMPLE", "FORMAT_VALUE", "FORMAT_WITH_SPEC", "LIST_EXTEND", "LIST_TO_TUPLE"),
-        *("SET_UPDATE", "STORE_SLICE", "STORE_SUBSCR", "UNPACK_EX"),
-    )
-)
-# What may free much: the value that a name held before.
-_FREES = frozenset(
-    f"{what}_{where}"
-    for what in ("STORE", "DELETE")
-    for where in ("ATTR", "DEREF", "FAST", "GLOBAL", "NAME")
-)
-# Calls that take no time whatever they are given; after some of them the GIL is kept.
-_INSTANT = frozenset(
-    (
-        *("append", "callable", "get_ident", "getpid", "id", "isinstance", "issubclass", "len"),
-        *("monotonic", "perf_counter", "time", "time_ns", "type"),
-    )
-)
-_ENDS = ("RETURN", "RAISE", "RERAISE")
+_CACHE, _SEND = dis.opmap["CACHE"], dis.opmap["SEND"]
+_LEAVES_BY_AWAIT = 2  # argument of GET_AWAITABLE for what `__aexit__` gives
+_ARGUMENTS = 3  # of `__exit__`
+_BETWEEN = frozenset({"CACHE", "PRECALL", "EXTENDED_ARG"})
 
 
-def who_ran(
-    frames: tuple[RawFrame, ...], is_machinery: Callable[[RawFrame], bool]
-) -> tuple[tuple[RawFrame, ...], bool]:
-    """A stack, innermost frame first, without a function at its end that has run nothing yet.
-
-    And whether what its innermost frame stands on then took the time. As far as the code tells what
-    did, the frame is made to stand on that. What the event loop itself calls is always the end.
-    """
-    if not frames:
-        return frames, True
-    (code, instruction, module), *outer = frames
-    if not has_run_nothing(code, instruction):
-        if not _keeps_nothing(code, instruction):
-            return frames, True
-        kept = slow_before(code, instruction)
-        return (frames, False) if kept is None else (((code, kept, module), *outer), True)
-    if not outer or is_machinery(outer[0]):
-        return frames, True
-    called, frames = code, frames[1:]
-    (code, instruction, module), *outer = frames
-    if not _calls(code, instruction, called):
-        return frames, True
-    kept = slow_before(code, instruction)
-    return (frames, False) if kept is None else (((code, kept, module), *outer), True)
-
-
-def has_run_nothing(code: CodeType, last_instruction: int) -> bool:
-    """Whether a frame stands on the first instruction of its function."""
+def is_awaiting(code: CodeType, last_instruction: int) -> bool:
+    """Whether it is at an `await`, or a `yield from`."""
     if last_instruction < 0:
-        return True
-    instruction = code.co_code[last_instruction : last_instruction + 2]
-    return instruction[:1] == _RESUME and not instruction[1] & _WHERE
-
-
-def _calls(code: CodeType, last_instruction: int, called: CodeType) -> bool:
-    """Whether a frame stands where it calls a function of Python itself, by what names say.
-
-    Else a function of C is between the two, which may have run for long.
-    """
-    name = operation(code, last_instruction)
-    if name.startswith(("LOAD_ATTR", "LOAD_METHOD", "FOR_ITER", "SEND")):
-        return True
-    if not _is_call(name):
         return False
-    asked = called_name(code, last_instruction)
-    return asked is not None and asked in called.co_qualname.split(".")[-2:]
+    instructions = code.co_code
+    at = last_instruction
+    while at > 0 and instructions[at] == _CACHE:
+        at -= 2
+    return instructions[at] == _SEND
 
 
-def _keeps_nothing(code: CodeType, last_instruction: int) -> bool:
-    """Whether what an innermost frame stands on takes no time itself."""
-    name = operation(code, last_instruction)
-    return _jumps_back(name) or (_is_call(name) and called_name(code, last_instruction) in _INSTANT)
+def is_leaving(code: CodeType, last_instruction: int) -> bool:
+    """Whether it is leaving a `with`: calls, or awaits, `__exit__` or `__aexit__`."""
+    before = [
+        one
+        for one in dis.get_instructions(code)
+        if one.offset <= last_instruction and one.opname not in _BETWEEN
+    ]
+    if not before:
+        return False
+    last = before.pop()
+    if last.opname == "SEND":
+        while before and (before[-1].opname == "PUSH_NULL" or before[-1].opname.startswith("LOAD")):
+            before.pop()
+        awaited = before[-1] if before else last
+        return awaited.opname == "GET_AWAITABLE" and awaited.arg == _LEAVES_BY_AWAIT
+    if last.opname == "WITH_EXCEPT_START":
+        return True
+    # Three times None that is nowhere in the source: it all has the place of the `with`.
+    return (
+        last.opname == "CALL"
+        and last.positions is not None
+        and last.positions.end_col_offset is not None
+        and len(before) >= _ARGUMENTS
+        and all(
+            one.opname.startswith("LOAD_")
+            and one.argval is None
+            and one.positions == last.positions
+            for one in before[-_ARGUMENTS:]
+        )
+    )
 
 
 @lru_cache(maxsize=512)
 def operation(code: CodeType, last_instruction: int) -> str:
-    """The name of the instruction that a frame stands on, or behind whose inline caches it does."""
-    name = "CACHE"
-    for instruction in dis.get_instructions(code):
-        if instruction.offset > last_instruction:
+    """The name of the instruction that it is at, or behind whose cache entries it is."""
+    name = ""
+    for one in dis.get_instructions(code):
+        if one.offset > last_instruction:
             break
-        name = instruction.opname
+        name = one.opname
     return name
 
 
-@lru_cache(maxsize=512)
 def called_name(code: CodeType, last_instruction: int) -> str | None:
-    """The last part of the name of what is called at an offset: `dumps` for `json.dumps(x)`."""
-    name = None
-    begins: dict[tuple[int | None, int | None], str] = {}
-    for instruction in dis.get_instructions(code):
-        if instruction.offset > last_instruction:
-            break
-        begin = _begin(instruction)
-        if instruction.opname.startswith("LOAD_") and isinstance(instruction.argval, str):
-            begins[begin] = instruction.argval
-        name = begins.get(begin)
-    return name
+    """The last part of the name of what it calls: `dumps`; None where it calls nothing.
+
+    For a `with` that is entered it is `__enter__`.
+    """
+    names = called_names(code, last_instruction)
+    return names[-1] if names else None
 
 
 @lru_cache(maxsize=512)
-def slow_before(code: CodeType, last_instruction: int) -> int | None:
-    """The offset of the instruction that has kept the GIL until the one that a frame stands on.
-
-    None if nothing since it could last change hands may have, or several may: the code alone does
-    not tell then.
-    """
-    instructions = list(dis.get_instructions(code))
-    last = max(
-        (place for place, one in enumerate(instructions) if one.offset <= last_instruction),
-        default=0,
-    )
-    befores = _befores(instructions)
-    slow: set[int] = set()
-    frees: set[int] = set()
-    seen, ahead = {last}, [*befores[last]]
-    while ahead:
-        place = ahead.pop()
-        if place in seen:
+def called_names(code: CodeType, last_instruction: int) -> tuple[str, ...]:
+    """The names that lead to what it calls: `("json", "dumps")`."""
+    standing = operation(code, last_instruction)
+    if standing == "BEFORE_WITH":
+        return ("__enter__",)
+    if not is_call(standing):
+        return ()
+    instructions = [one for one in dis.get_instructions(code) if one.offset <= last_instruction]
+    wanted = _start(instructions[-1])
+    names: list[str] = []
+    for one in instructions:
+        if _start(one) != wanted:
             continue
-        seen.add(place)
-        one = instructions[place]
-        if _lets_go(code, one):
-            continue
-        if one.opname in _SLOW and not _is_arithmetic(code, instructions, place):
-            slow.add(one.offset)
-        elif one.opname in _FREES:
-            frees.add(one.offset)
-        ahead += befores[place]
-    found = slow or frees
-    return found.pop() if len(found) == 1 else None
+        if one.opname == "LOAD_SPECIAL":
+            names = ["__enter__"]
+        elif one.opname.startswith("LOAD_") and isinstance(one.argval, str):
+            of_attribute = one.opname in ("LOAD_ATTR", "LOAD_METHOD")
+            names = [*names, one.argval] if of_attribute else [one.argval]
+    return tuple(names)
 
 
-def _befores(instructions: list[dis.Instruction]) -> list[list[int]]:
-    """Which instructions may have run right before each; by exceptions none."""
-    befores: list[list[int]] = [[] for _ in instructions]
-    places = {one.offset: place for place, one in enumerate(instructions)}
-    for place, one in enumerate(instructions):
-        if one.opcode in _JUMPS and one.argval in places:
-            befores[places[one.argval]].append(place)
-        leaves = one.opname.startswith(("JUMP_FORWARD", "JUMP_BACKWARD", *_ENDS))
-        if not leaves and place + 1 < len(instructions):
-            befores[place + 1].append(place)
-    return befores
-
-
-def _lets_go(code: CodeType, one: dis.Instruction) -> bool:
-    """Whether the thread may have to let go of the GIL at or after this."""
-    if _is_call(one.opname):  # `PRECALL` comes with a `CALL`
-        return one.opname != "PRECALL" and called_name(code, one.offset) not in _INSTANT
-    return _jumps_back(one.opname) or one.opname in ("RESUME", "SEND", "YIELD_VALUE")
-
-
-def _is_arithmetic(code: CodeType, instructions: list[dis.Instruction], place: int) -> bool:
-    """Whether one side is a number that the code has, or that a function like `len` gives."""
-    one, *sides = reversed(instructions[max(0, place - 2) : place + 1])
-    if one.opname not in ("COMPARE_OP", "BINARY_OP") or not sides:
-        return False
-    # The left side stands right before the right one where that is a plain name.
-    if not sides[0].opname.startswith("LOAD_") or "_LOAD_" in sides[0].opname:
-        sides = sides[:1]
-    return any(_is_number(code, side) for side in sides)
-
-
-def _is_number(code: CodeType, one: dis.Instruction) -> bool:
-    if one.opname in ("LOAD_CONST", "LOAD_SMALL_INT"):
-        return not isinstance(one.argval, str | bytes | tuple | frozenset)
-    return _is_call(one.opname) and called_name(code, one.offset) in _INSTANT
-
-
-def _is_call(name: str) -> bool:
+def is_call(name: str) -> bool:
+    """Whether an operation calls something; 3.11 has a pair of them for that."""
     return name.startswith(("CALL", "PRECALL")) and "INTRINSIC" not in name
 
 
-def _jumps_back(name: str) -> bool:
-    return "JUMP_BACKWARD" in name and "NO_INTERRUPT" not in name
-
-
-def _begin(instruction: dis.Instruction) -> tuple[int | None, int | None]:
+def _start(instruction: dis.Instruction) -> tuple[int | None, int | None] | None:
+    """Line and column where what an instruction evaluates begins; None if that is not known."""
     position = instruction.positions
-    return (None, None) if position is None else (position.lineno, position.col_offset)
+    return None if position is None else (position.lineno, position.col_offset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property
@@ -10,14 +11,18 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from ..recording import Callback, RawFrame, Recording, Sample
-from .in_app import CodeFrame, InAppRules, classify
-from .instructions import who_ran
+from .in_app import CodeFrame, InAppRules, Whose, classify
+from .instructions import is_awaiting
+from .who_ran import who_ran
 
 LATE = 0.025  # seconds from which on a look that came late says that it was kept away
+OURS = "sentry_loopstall"
 IMPORT_MACHINERY = "<frozen importlib._bootstrap>"
 IMPORT_MODULES = frozenset({"importlib", "importlib._bootstrap", "_frozen_importlib"})
 DEBUGGERS = frozenset({"bdb", "pdb", "pudb", "ipdb", "pydevd", "debugpy", "_pydevd_bundle"})
-Key = tuple[str, str]
+Key = tuple[str, ...]
+"""Module and qualified name of who is to blame; where that is a library, for what it was at work:
+a route or a coroutine."""
 Classified = Callable[[RawFrame], CodeFrame]
 
 _module = itemgetter(2)
@@ -33,10 +38,12 @@ class Stack:
 
     def __init__(self, raw: tuple[RawFrame, ...], classified: Classified) -> None:
         self._classified = classified
-        raw, self._evaluates = who_ran(raw, lambda frame: classified(frame).machinery)
-        self._raw = raw
+        self._is_certain = False
         modules = set(map(_module, raw))
-        self.in_debugger = any(module.partition(".")[0] in DEBUGGERS for module in modules)
+        packages = {module.partition(".")[0] for module in modules}
+        raw = without_ours(raw) if OURS in packages else raw
+        self._raw, self._evaluates = who_ran(raw, lambda frame: classified(frame).machinery)
+        self.in_debugger = not packages.isdisjoint(DEBUGGERS)
         imports = not modules.isdisjoint(IMPORT_MODULES)
         self.importing = outermost_import(self.frames) if imports else None
 
@@ -48,7 +55,8 @@ class Stack:
     @cached_property
     def frames(self) -> tuple[CodeFrame, ...]:
         """The outermost first, without the event loop's own below the callback."""
-        return without_machinery_below(tuple(map(self._classify, reversed(self._raw))))
+        classified = tuple(map(self._classify, reversed(self._raw)))
+        return resolved(without_machinery_below(classified))
 
     @cached_property
     def place(self) -> int | None:
@@ -57,6 +65,8 @@ class Stack:
             return None
         outermost_first = map(self._classified, reversed(self._raw))
         below = sum(1 for _ in itertools.takewhile(lambda frame: frame.machinery, outermost_first))
+        # Where there is nothing else the machinery is shown, too.
+        below = 0 if below == len(self._raw) else below
         return len(self._raw) - below - 1 - self._inwards
 
     @cached_property
@@ -64,11 +74,29 @@ class Stack:
         """What the frame to blame is known by."""
         return None if self._inwards is None else self._classified(self._raw[self._inwards]).key
 
+    @property
+    def is_in_app(self) -> bool:
+        """Whether the frame to blame is the application's."""
+        if self._inwards is None:
+            return False
+        return self._is_certain or self.frames[self.place or 0].in_app
+
+    def _innermost_in_app(self) -> int | None:
+        """Its place, where that it is to blame needs no look at other frames."""
+        for place, raw in enumerate(self._raw):
+            frame = self._classified(raw)
+            if frame.whose is Whose.APPLICATION:
+                return None if is_awaiting(frame.code, frame.last_instruction) else place
+        return None
+
     @cached_property
     def _inwards(self) -> int | None:
         """The place of the frame to blame, counted from the innermost."""
         if self.importing is None:
-            return innermost_to_blame(map(self._classified, self._raw))
+            place = self._innermost_in_app()
+            if place is not None:
+                self._is_certain = True
+                return place
         index = culprit_index(self.frames[: self.importing])
         return None if index is None else len(self.frames) - 1 - index
 
@@ -78,7 +106,16 @@ class Stack:
         return {
             frame.key: place
             for place, frame in enumerate(self.frames[: self.importing])
-            if frame.in_app
+            if frame.may_be_culprit
+        }
+
+    @cached_property
+    def libraries(self) -> dict[Key, int]:
+        """The functions of libraries, each with its innermost place."""
+        return {
+            frame.key: place
+            for place, frame in enumerate(self.frames)
+            if frame.whose is Whose.LIBRARY
         }
 
 
@@ -133,8 +170,73 @@ def blame(recording: Recording, rules: InAppRules) -> tuple[Blamed, ...]:
         if stack is None:
             stack = stacks[id(sample.frames)] = Stack(sample.frames, classified)
         key = stack.key or callback_key(sample.callback)
-        blamed.append(Blamed(sample, seconds, stack, key, stack.place, on_cpu, begin))
-    return tuple(blamed)
+        shown = _variables_without_ours(sample)
+        blamed.append(Blamed(shown, seconds, stack, key, stack.place, on_cpu, begin))
+    return blame_libraries(tuple(blamed))
+
+
+def blame_libraries(blamed: tuple[Blamed, ...]) -> tuple[Blamed, ...]:
+    """Blame one function for all that libraries did for the same route, or coroutine.
+
+    Of the samples without the application's code it is the deepest function outside of the standard
+    library that was there for half of their time: in which of its helpers a sample finds a library
+    is chance.
+    """
+    groups: dict[str, list[Blamed]] = defaultdict(list)
+    for one in blamed:
+        if one.stack.importing is None and not one.stack.is_in_app and one.stack.libraries:
+            groups[at_work_for(one.sample)].append(one)
+    if not groups:
+        return blamed
+    told: dict[int, Blamed] = {}
+    for at_work, samples in groups.items():
+        function = _deepest_of_half(samples)
+        for one in samples:
+            key = function or one.key
+            place = one.stack.libraries.get(key) if function else one.place
+            told[id(one)] = one._replace(key=(*key, at_work) if at_work else key, place=place)
+    return tuple(told.get(id(one), one) for one in blamed)
+
+
+def _deepest_of_half(samples: list[Blamed]) -> Key | None:
+    seconds: dict[Key, float] = defaultdict(float)
+    places: dict[Key, list[int]] = defaultdict(list)
+    for one in samples:
+        for key, place in one.stack.libraries.items():
+            seconds[key] += one.seconds
+            places[key].append(place)
+    half = sum(one.seconds for one in samples) / 2
+    return max(
+        (key for key in places if seconds[key] >= half),
+        key=lambda key: sum(places[key]) / len(places[key]),
+        default=None,
+    )
+
+
+def at_work_for(sample: Sample) -> str:
+    """The route that a library was at work for, else the coroutine, else nothing."""
+    route = None if sample.borrowed is None else sample.borrowed.route
+    return route or sample.callback.coroutine or ""
+
+
+def without_ours(raw: tuple[RawFrame, ...]) -> tuple[RawFrame, ...]:
+    """A stack without the frames of this package."""
+    return tuple(frame for frame in raw if not _is_ours(frame))
+
+
+def _is_ours(frame: RawFrame) -> bool:
+    return frame[2].partition(".")[0] == OURS
+
+
+def _variables_without_ours(sample: Sample) -> Sample:
+    """A sample whose variables have their places in the stack without our frames."""
+    if not sample.variables or not any(map(_is_ours, sample.frames)):
+        return sample
+    variables = tuple(
+        (place - sum(map(_is_ours, sample.frames[:place])), values)
+        for place, values in sample.variables
+    )
+    return sample._replace(variables=variables)
 
 
 def classifier(rules: InAppRules) -> Classified:
@@ -210,18 +312,69 @@ def without_machinery_below(frames: tuple[CodeFrame, ...]) -> tuple[CodeFrame, .
     return frames
 
 
-def outermost_import(frames: tuple[CodeFrame, ...]) -> int | None:
-    """The place of the import system's outermost frame.
+def resolved(frames: tuple[CodeFrame, ...]) -> tuple[CodeFrame, ...]:
+    """The frames of a stack, outermost first, with what only their neighbours tell.
 
-    None outside of imports, and where a library imports the application, as a server does: what
-    the application's own module does then is its own.
+    Which ones are only passed through; and that code of which no rule knows whose it is is taken
+    for the application's where nothing else on the stack certainly is.
     """
+    frames = _with_pass_through(frames)
+    if any(frame.may_be_culprit for frame in frames):
+        return frames
+    if not any(frame.whose is Whose.UNKNOWN for frame in frames):
+        return frames
+    return _with_pass_through(
+        tuple(frame.as_application if frame.whose is Whose.UNKNOWN else frame for frame in frames)
+    )
+
+
+def _with_pass_through(frames: tuple[CodeFrame, ...]) -> tuple[CodeFrame, ...]:
+    told = list(frames)
+    called_by: str | None = None
     for place, frame in enumerate(frames):
-        if frame.code.co_filename == IMPORT_MACHINERY or frame.module == "importlib":
-            imported_by_app = any(outer.in_app for outer in frames[:place])
-            imported_by_library = not any(inner.in_app for inner in frames) and place > 0
-            return place if imported_by_app or imported_by_library else None
-    return None
+        if frame.machinery:
+            continue
+        if not _only_awaits(frame):
+            called_by = frame.package if frame.whose is Whose.LIBRARY else None
+        elif called_by is not None and _calls_on(frames[place + 1 :], called_by):
+            told[place] = frame.as_pass_through
+    return tuple(told)
+
+
+def _only_awaits(frame: CodeFrame) -> bool:
+    return frame.in_app and is_awaiting(frame.code, frame.last_instruction)
+
+
+def _calls_on(inner: tuple[CodeFrame, ...], library: str) -> bool:
+    """Whether a library goes on inside of a frame, before other code of the application does."""
+    for frame in inner:
+        if frame.whose is Whose.LIBRARY and frame.package == library:
+            return True
+        if frame.whose is Whose.UNKNOWN or (frame.in_app and not _only_awaits(frame)):
+            return False
+    return False
+
+
+def outermost_import(frames: tuple[CodeFrame, ...]) -> int | None:
+    """The place of the import system's outermost frame; None outside of imports.
+
+    Where a library imports the application, as a server does, it is the outermost import that the
+    application itself asked for: what its module does apart from that is its own.
+    """
+    found = None
+    for place, frame in enumerate(frames):
+        if not _imports(frame) or (place > 0 and _imports(frames[place - 1])):
+            continue
+        if any(outer.in_app for outer in frames[:place]):
+            return place
+        if found is None:
+            found = place
+    by_library = bool(found) and not any(frame.in_app for frame in frames)
+    return found if by_library else None
+
+
+def _imports(frame: CodeFrame) -> bool:
+    return frame.code.co_filename == IMPORT_MACHINERY or frame.module == "importlib"
 
 
 def culprit_index(frames: tuple[CodeFrame, ...]) -> int | None:
@@ -231,14 +384,22 @@ def culprit_index(frames: tuple[CodeFrame, ...]) -> int | None:
 
 
 def innermost_to_blame(innermost_first: Iterable[CodeFrame]) -> int | None:
-    """The same, counted from the innermost frame."""
-    theirs = None
+    """The same, counted from the innermost frame.
+
+    Without the application's code a library's goes before the standard library's, in which all of
+    them wait and compute, and that before code of no module.
+    """
+    of_library = of_python = of_nobody = None
     for place, frame in enumerate(innermost_first):
-        if frame.in_app:
+        if frame.may_be_culprit:
             return place
-        if theirs is None and not frame.machinery:
-            theirs = place
-    return theirs
+        if frame.whose is Whose.LIBRARY or frame.whose is Whose.UNKNOWN:
+            of_library = place if of_library is None else of_library
+        elif frame.whose is Whose.STANDARD_LIBRARY:
+            of_python = place if of_python is None else of_python
+        elif frame.whose is Whose.NOBODY:
+            of_nobody = place if of_nobody is None else of_nobody
+    return next((one for one in (of_library, of_python, of_nobody) if one is not None), None)
 
 
 def callback_key(callback: Callback) -> Key:

@@ -22,7 +22,7 @@ from ..recording import Recording
 from ..sdk import timing_options
 from ..server_url import ServerUrl
 from ..stall import Outcome, Stall
-from . import scope, transport
+from . import scope, source, transport
 from .detail import detail
 from .event import Suppressed, fingerprint
 from .held_back import HeldBack
@@ -76,6 +76,7 @@ class Delivery:
             self._count(Outcome.FAILED)
         if outcomes:
             detail("on_stall", partial(call_on_stall, listening.options, story, outcomes), None)
+        detail("source lines", source.forget, None)
         detail("shared limits", self.tend, otherwise=False)
 
     def tend(self, *, leaving: bool = False) -> bool:

@@ -17,6 +17,7 @@ from .frames import (
     short_filename,
     stack_as_dict,
 )
+from .source import LEAVING
 
 MAX_TAG = 200  # characters, Relay's
 MAX_NAME = 200  # characters of a name in the context, so that it stays below 8 KB
@@ -72,8 +73,13 @@ def _blocked(diagnosis: Diagnosis, seconds: float) -> str:
 def _in_what(finding: Finding) -> str:
     if finding.cause is Cause.IMPORT and finding.imported is not None:
         return f" importing {finding.imported}"
-    call = finding.culprit.call if finding.culprit is not None else None
-    return f" in {call}" if call else ""
+    return _in(finding.culprit.call if finding.culprit is not None else None)
+
+
+def _in(call: str | None) -> str:
+    if not call:
+        return ""
+    return f" {call}" if call.startswith(LEAVING) else f" in {call}"
 
 
 def _title_of_nobody(diagnosis: Diagnosis, finding: Finding) -> str:
@@ -96,13 +102,16 @@ def _title_of_nobody(diagnosis: Diagnosis, finding: Finding) -> str:
 
 
 def fingerprint(finding: Finding) -> list[str]:
-    """One culprit, one issue: never a line, a caller or a duration."""
+    """One culprit, one issue: never a line, a caller or a duration.
+
+    Of a library one for each route, or coroutine, it was at work for.
+    """
     if finding.culprit is None:
         return ["loop_stall", str(finding.cause)]
     named = [finding.culprit.module[:MAX_KEY], finding.culprit.qualname[:MAX_KEY]]
     if finding.cause is Cause.MANY_CALLBACKS:
         return ["loop_stall", str(finding.cause), *named]
-    return ["loop_stall", *named]
+    return ["loop_stall", *named, *(part[:MAX_KEY] for part in finding.shown.key[2:])]
 
 
 def build_event(
@@ -213,8 +222,7 @@ def story(run: Run, started_at: float, presentation: Presentation) -> str:
     if frame is None:
         return text
     text += f" ({_at_line(os.path.basename(frame.code.co_filename)[-MAX_NAME:], frame.lineno)})"
-    call = presentation.call(frame)
-    return f"{text} in {call}" if call else text
+    return text + _in(presentation.call(frame))
 
 
 def _breadcrumb(diagnosis: Diagnosis, run: Run, presentation: Presentation) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ..diagnose.in_app import CodeFrame, InAppRules, classify, file_of
+from ..diagnose.samples import resolved, without_ours
 from ..recording import ThreadStack
 from .source import CONTEXT_LINES, called_name, expression, window
 
@@ -81,8 +82,9 @@ def other_threads(
     for thread in threads:
         if thread.thread_id == current or len(shown) >= MAX_THREADS - 1:
             continue
-        frames = tuple(
-            classify(raw, presentation.rules) for raw in reversed(thread.frames[:MAX_THREAD_FRAMES])
+        innermost_first = without_ours(thread.frames[:MAX_THREAD_FRAMES])
+        frames = resolved(
+            tuple(classify(raw, presentation.rules) for raw in reversed(innermost_first))
         )
         described = {
             "id": thread.thread_id,
@@ -121,7 +123,7 @@ def frame_as_dict(
     }
     if not frame.in_app or not presentation.context_lines or frame.lineno is None:
         return shown
-    lines = window(filename, frame.module, frame.lineno, presentation.context_lines)
+    lines = window(filename, frame.module, frame.lineno, presentation.context_lines, frame.code)
     if lines is None:
         return shown
     if not alone and (room is None or room.take((*lines.before, lines.line, *lines.after))):

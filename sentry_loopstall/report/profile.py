@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ..diagnose.diagnosis import Diagnosis
 from ..diagnose.in_app import CodeFrame, InAppRules
-from ..diagnose.samples import Blamed, blame, callback_key, classifier
+from ..diagnose.samples import Blamed, blame, callback_key, classifier, resolved, without_ours
 from ..recording import OtherThread, Recording
 from .frames import (
     MAX_MODULE,
@@ -149,7 +149,8 @@ def _of_holder(
 ) -> list[Span]:
     """Its samples have no moments, only lengths: they are laid out over the whole stall."""
     # To Relay a thread without a frame is idle.
-    samples = [(seconds, raw) for seconds, raw in holder.samples if raw]
+    cleaned = [(seconds, without_ours(raw)) for seconds, raw in holder.samples]
+    samples = [(seconds, raw) for seconds, raw in cleaned if raw]
     total = sum(seconds for seconds, _ in samples)
     shares = [seconds / total if total > 0 else 1 / len(samples) for seconds, _ in samples]
     reached = list(itertools.accumulate(shares, initial=0.0))
@@ -158,7 +159,7 @@ def _of_holder(
         Span(
             _epoch(recording, recording.started_at + begin * recording.duration),
             _epoch(recording, recording.started_at + end * recording.duration),
-            frames.stack(tuple(classified(one) for one in reversed(raw))),
+            frames.stack(resolved(tuple(classified(one) for one in reversed(raw)))),
         )
         for (_, raw), (begin, end) in zip(samples, itertools.pairwise(reached), strict=True)
     ]
@@ -182,7 +183,7 @@ def _epoch(recording: Recording, at: float) -> float:
 
 def _callback(one: Blamed) -> Frame | None:
     """The callback as a frame, for a C function that has none."""
-    if one.frame is not None:
+    if one.stack.place is not None:
         return None
     module, function = callback_key(one.sample.callback)
     return {"module": module[:MAX_MODULE], "function": function[:MAX_SYMBOL], "in_app": False}

@@ -42,11 +42,13 @@ def listening() -> Listening | None:
     if options.on_stall is None and not can_send(client):
         return None
     chosen = client.options
+    root = chosen.get("project_root")
     return Listening(
         options=options,
         rules=InAppRules(
             include=tuple(chosen.get("in_app_include") or ()),
             exclude=tuple(chosen.get("in_app_exclude") or ()),
+            project_root=root if isinstance(root, str) else None,
         ),
         context_lines=collection_of(chosen).context_lines,
     )

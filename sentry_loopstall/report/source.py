@@ -1,25 +1,35 @@
-"""Runs on the reporter thread: source lines around a frame, read once, and its expression.
+"""Runs on the reporter thread: source lines around a frame, and its expression.
 
 `sentry_sdk.serialize_frame` reads and decodes a frame's whole file each time, 47 to 83 µs a frame
-(measured); here only in-app frames get context, and the windows of lines are kept.
+(measured); here only in-app frames get context, and a file is read once for a story.
 """
 
 from __future__ import annotations
 
 import ast
+import io
+import linecache
+import os
 import re
-import sys
 import tokenize
 from functools import lru_cache
+from types import CodeType
 from typing import NamedTuple
 
-from ..diagnose.in_app import CodeFrame, file_of
+from ..clock import IMPORTED_AT
+from ..diagnose.in_app import CodeFrame, Whose, file_of, value_of
+from ..diagnose.instructions import is_leaving
+from .unchanged import Position, is_source_of, text_at
 
 CONTEXT_LINES = 5  # before and after, as the SDK shows
 MAX_LINE = 256  # characters
 MAX_EXPRESSION = 120  # characters, the contract's
+MAX_FILES = 8  # whose lines are kept while a story is told
+MAX_TEXTS = 512
+LEAVING = "leaving "  # and the context managers of a `with`
 
 _WITH = re.compile(r"(async\s+)?with\b")
+_ESCAPED = re.compile(r"\\([^\n])")
 
 
 class Window(NamedTuple):
@@ -30,13 +40,45 @@ class Window(NamedTuple):
     after: tuple[str, ...]
 
 
-@lru_cache(maxsize=256)
+class Lines(NamedTuple):
+    """The lines of a file; `may_have_changed` since the code of it was loaded."""
+
+    lines: list[str]
+    may_have_changed: bool
+
+
+class NoSource(Exception):  # noqa: N818 - nothing that went wrong
+    """There is none now, which is not remembered: too many files may be open."""
+
+
+# What a story evaluates, by the code's id and the instruction; the code is kept for its id to hold.
+_evaluated: dict[tuple[int, int], tuple[CodeType, str | None]] = {}
+_verified: dict[tuple[int, int], tuple[CodeType, bool]] = {}
+
+
+def forget() -> None:
+    """The story is told: keep none of what was read for it."""
+    _lines.cache_clear()
+    _evaluated.clear()
+    _verified.clear()
+
+
 def window(
-    filename: str, module: str, lineno: int, context_lines: int = CONTEXT_LINES
+    filename: str,
+    module: str,
+    lineno: int,
+    context_lines: int = CONTEXT_LINES,
+    code: CodeType | None = None,
 ) -> Window | None:
-    """The lines around `lineno`, None where there is no source."""
-    lines = _lines(filename, module)
+    """The lines around `lineno`, None where there is no source, or not that of `code` any more."""
+    try:
+        source = _lines(filename, module)
+    except NoSource:
+        return None
+    lines = source.lines
     if not 0 < lineno <= len(lines):
+        return None
+    if code is not None and not _ran(code, lineno, source):
         return None
     shown = [line[:MAX_LINE] for line in lines[max(0, lineno - 1 - context_lines) :]]
     before = min(lineno - 1, context_lines)
@@ -49,87 +91,149 @@ def window(
 
 def expression(frame: CodeFrame) -> str | None:
     """The source text of what a frame evaluates, on one line, at most 120 characters."""
-    if not frame.evaluates:
-        return None
-    evaluated = _expression(frame.code.co_filename, frame.module, frame.position)
-    text = _on_one_line(evaluated or "")
+    text = _on_one_line(_evaluated_by(frame) or "")
     if not text:
         return None
+    if _is_leaving(frame):
+        text = LEAVING + text
     return text if len(text) <= MAX_EXPRESSION else text[: MAX_EXPRESSION - 1] + "…"
 
 
 def called_name(frame: CodeFrame) -> str | None:
     """Only the name of what a frame calls, for clients that want no source in their events."""
-    if not frame.evaluates:
+    text = _evaluated_by(frame)
+    node = None if text is None else _parsed(text)
+    if not isinstance(node, ast.Expr):
         return None
-    text = _expression(frame.code.co_filename, frame.module, frame.position)
-    if text is None:
-        return None
-    try:
-        node = ast.parse(text, mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-    if isinstance(node, ast.Await):
-        node = node.value
-    if not isinstance(node, ast.Call):
+    evaluated = node.value
+    leaving = _is_leaving(frame)
+    if isinstance(evaluated, ast.Await):
+        evaluated = evaluated.value
+    if isinstance(evaluated, ast.Call):
+        evaluated = evaluated.func
+    elif not leaving:
         return None
     names: list[str] = []
-    called = node.func
-    while isinstance(called, ast.Attribute):
-        names.append(called.attr)
-        called = called.value
-    if isinstance(called, ast.Name):
-        names.append(called.id)
-    return ".".join(reversed(names))[:MAX_EXPRESSION] or None
+    while isinstance(evaluated, ast.Attribute):
+        names.append(evaluated.attr)
+        evaluated = evaluated.value
+    if isinstance(evaluated, ast.Name):
+        names.append(evaluated.id)
+    name = ".".join(reversed(names))
+    return ((LEAVING if leaving else "") + name)[:MAX_EXPRESSION] if name else None
 
 
-@lru_cache(maxsize=256)
-def _expression(
-    filename: str, module: str, position: tuple[int | None, int | None, int | None, int | None]
-) -> str | None:
-    first, last, start, end = position
-    if first is None or last is None or start is None or end is None:
+def _is_leaving(frame: CodeFrame) -> bool:
+    return is_leaving(frame.code, frame.last_instruction)
+
+
+def _evaluated_by(frame: CodeFrame) -> str | None:
+    """The text of what a frame evaluates; of a `with` only its context managers."""
+    if not frame.evaluates:
         return None
-    lines = _lines(filename, module)
-    if not 0 < first <= last <= len(lines):
+    if frame.whose is Whose.NOBODY:  # its lines are a template's, its numbers the generated code's
         return None
-    # Columns count bytes of UTF-8.
-    encoded = [line.encode(errors="replace") for line in lines[first - 1 : last]]
-    encoded[-1] = encoded[-1][:end]
-    encoded[0] = encoded[0][start:]
-    text = b"\n".join(encoded).decode(errors="replace")
-    return _managers(text) if _WITH.match(text) else text
+    key = (id(frame.code), frame.last_instruction)
+    if key not in _evaluated:
+        try:
+            source = _lines(frame.code.co_filename, frame.module)
+        except NoSource:
+            return None
+        if len(_evaluated) >= MAX_TEXTS:
+            _evaluated.clear()
+        _evaluated[key] = frame.code, _expression(frame, source)
+    return _evaluated[key][1]
 
 
-def _managers(text: str) -> str:
+def _expression(frame: CodeFrame, source: Lines) -> str | None:
+    position: Position = frame.position
+    text = text_at(position, source.lines)
+    if text is None or not _ran(frame.code, frame.lineno or 0, source):
+        return None
+    if _WITH.match(text):
+        return _managers(text)
+    return None if _parsed(text) is None else text
+
+
+def _ran(code: CodeType, lineno: int, source: Lines) -> bool:
+    """Whether a line is the one that was loaded, as far as can be told."""
+    if not source.may_have_changed:
+        return True
+    key = (id(code), lineno)
+    if key not in _verified:
+        _verified[key] = code, is_source_of(code, lineno, source.lines)
+    return _verified[key][1]
+
+
+def _parsed(text: str) -> ast.stmt | None:
+    """What a text says as a statement, None where it says nothing, or more than one thing."""
+    # The parser warns of escapes in texts that it does not know.
+    text = _ESCAPED.sub(lambda found: "aa" if found[1] in "\\\"'" else f"a{found[1]}", text)
+    for wrapped in (text, f"({text}\n)"):  # a part of a longer statement goes over lines
+        try:
+            statements = ast.parse(wrapped).body
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+        return statements[0] if len(statements) == 1 else None
+    return None
+
+
+def _managers(text: str) -> str | None:
     """What a `with` statement enters: Python 3.11 has its position span the whole statement."""
-    try:
-        (statement,) = ast.parse(text).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return text
+    statement = _parsed(text)
     if not isinstance(statement, ast.With | ast.AsyncWith):
-        return text
+        return text if statement is not None else None
     managers = [ast.get_source_segment(text, item.context_expr) for item in statement.items]
     return ", ".join(manager or "" for manager in managers)
 
 
-def _lines(filename: str, module: str) -> list[str]:
+@lru_cache(maxsize=MAX_FILES)
+def _lines(filename: str, module: str) -> Lines:
+    """The lines of a file, or of what takes its place.
+
+    Raises:
+        NoSource: there are none.
+    """
     try:
-        with tokenize.open(filename) as file:
-            return _split(file.read())
+        with open(filename, "rb") as file:
+            status = os.fstat(file.fileno())
+            content = file.read()
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+        changed_at = max(status.st_mtime, status.st_ctime)
+        return Lines(_split(content.decode(encoding)), changed_at >= IMPORTED_AT)
     except (OSError, SyntaxError, UnicodeDecodeError, ValueError):
-        pass
-    # In a zip, or wherever else the module's own loader finds it; not for generated code, which
-    # only borrows the module's name.
-    owner = sys.modules.get(module)
-    if owner is None or file_of(module) != filename:
+        lines = _from_loader(filename, module) or _from_linecache(filename)
+    if not lines:
+        raise NoSource
+    return Lines(lines, may_have_changed=True)
+
+
+def _from_loader(filename: str, module: str) -> list[str]:
+    """In a zip, or wherever else the module's own loader finds it.
+
+    Not for generated code, which only borrows the module's name.
+    """
+    if file_of(module) != filename:
         return []
-    loader = getattr(owner, "__loader__", None)
+    loader = value_of(module, "__loader__")
     try:
-        source = loader.get_source(module) if loader is not None else None
+        source = loader.get_source(module) if loader is not None else None  # type: ignore[attr-defined]  # loaders have it, or not
+        return _split(source or "")
     except Exception:  # noqa: BLE001 - a foreign loader may raise anything
         return []
-    return _split(source or "")
+
+
+def _from_linecache(filename: str) -> list[str]:
+    """What only exists there: the cells of a notebook, examples of a docstring."""
+    if filename.startswith("<doctest "):
+        found: object = linecache.getlines(filename)
+    else:
+        entry: object = linecache.cache.get(filename)
+        # One that is still to be loaded has one member.
+        found = entry[2] if type(entry) is tuple and len(entry) > 2 else None  # noqa: PLR2004 - size, time, lines, name
+    if type(found) is not list or not all(type(line) is str for line in found):
+        return []
+    return _split("".join(found))
 
 
 def _on_one_line(text: str) -> str:

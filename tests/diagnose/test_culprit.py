@@ -105,7 +105,8 @@ def chosen_of(*stacks: Sequence[RawFrame]) -> list[Suspect]:
         ([WRAPPER, HANDLER, LOOP], HANDLER),
         ([HANDLER, FRAMEWORK, PRICE, library("send")], PRICE),
         ([FRAMEWORK, library("send")], library("send")),
-        ([FRAMEWORK, library("send"), STDLIB], STDLIB),
+        ([FRAMEWORK, library("send"), STDLIB], library("send")),
+        ([WRAPPER, STDLIB, LOOP], STDLIB),
         ([WRAPPER, FRAMEWORK, LOOP], FRAMEWORK),
     ],
     ids=[
@@ -115,6 +116,7 @@ def chosen_of(*stacks: Sequence[RawFrame]) -> list[Suspect]:
         "not the event loop further in",
         "the innermost, also when a framework calls back",
         "without the application the innermost library",
+        "also where it waits in the standard library",
         "or the standard library",
         "but not the machinery",
     ],
@@ -124,7 +126,7 @@ def test_the_innermost_in_app_frame_else_the_innermost_that_is_no_machinery(
 ) -> None:
     """By the contract's order of preference."""
     (one,) = blamed_of(stack)
-    assert one.key == key_of(expected)
+    assert one.key[:2] == key_of(expected)
     assert one.frame is not None
     assert one.frame.code == expected[0]
 

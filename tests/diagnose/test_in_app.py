@@ -19,6 +19,7 @@ from sentry_loopstall.diagnose.in_app import (
     classify,
     is_standard_library,
 )
+from sentry_loopstall.diagnose.samples import resolved
 
 from ..fakes import Source, frame
 
@@ -34,7 +35,9 @@ PURELIB = "/srv/app/.venv/lib/python3.11/site-packages"
 
 
 def look(filename: str, module: str, rules: InAppRules = NO_RULES) -> CodeFrame:
-    return classify(frame("f", module=module, filename=filename), rules)
+    """As a stack has it where nothing else is on it."""
+    (found,) = resolved((classify(frame("f", module=module, filename=filename), rules),))
+    return found
 
 
 def loaded_from(
@@ -57,7 +60,8 @@ FILES = [
     ("a zipapp's main", "/srv/app.pyz/__main__.py", "__main__", True),
     ("a Windows project", "C:\\app\\shop\\pricing.py", "shop.pricing", True),
     ("a notebook cell", "/tmp/ipykernel_17/1234.py", "__main__", True),
-    ("code without a module", "/srv/app/plugin.py", "", True),
+    ("code without a module", "/srv/app/orders.html", "", False),
+    ("the same in the project's own file", "/srv/app/plugin.py", "", False),
     ("a folder that is only called so", "/srv/site-packages-mirror/x.py", "x", True),
     ("site-packages", f"{PURELIB}/dblib/wire.py", "dblib.wire", False),
     ("dist-packages", "/usr/lib/python3/dist-packages/yaml/scanner.py", "yaml.scanner", False),
@@ -182,7 +186,8 @@ def test_the_same_as_the_sdk_says_of_a_project_and_its_venv(
     """A frame is marked in our events as it is in all others."""
     marked: dict[str, Any] = {"abs_path": filename, "module": module}
     sentry_sdk.utils.set_in_app_in_frames([marked], list(exclude), list(include), "/srv/app")
-    assert look(filename, module, InAppRules(include, exclude)).in_app is marked["in_app"]
+    rules = InAppRules(include, exclude, "/srv/app")
+    assert classify(frame("f", module=module, filename=filename), rules).in_app is marked["in_app"]
 
 
 def test_the_working_directory_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,218 +1,193 @@
-"""Who took the time, by the byte code: on code of this interpreter, and on a thread that runs."""
+"""What a frame is at, read from frames that really stand there."""
 
 from __future__ import annotations
 
-import dis
 import sys
-import threading
-from collections import Counter
-from collections.abc import Callable
-from types import CodeType
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from types import TracebackType
 from typing import Any
 
 import pytest
 
-from sentry_loopstall.diagnose.in_app import CodeFrame
-from sentry_loopstall.diagnose.instructions import called_name, has_run_nothing, who_ran
-from sentry_loopstall.recording import RawFrame
-from sentry_loopstall.report.source import expression
+from sentry_loopstall.diagnose.instructions import is_awaiting, is_leaving
 
-BIG = [[number] for number in range(600_000)]
-SAME = [[number] for number in range(600_000)]
+Seen = list[tuple[bool, bool]]
+WARM = 200  # calls after which CPython has specialised every instruction
 
 
-def helper(*_: object) -> None:
-    """Trivial: whoever calls it has done the work."""
+def look(seen: Seen, depth: int) -> None:
+    """Whether a caller awaits, and whether it is leaving a `with`."""
+    caller = sys._getframe(depth)
+    at = (caller.f_code, caller.f_lasti)
+    seen.append((is_awaiting(*at), is_leaving(*at)))
 
 
-class Helper:
-    def __init__(self, *_: object) -> None:
+async def inner(seen: Seen) -> int:
+    look(seen, 2)
+    return 1
+
+
+class Items:
+    def __init__(self, seen: Seen) -> None:
+        self.seen = seen
+        self.left = 1
+
+    def __aiter__(self) -> AsyncIterator[int]:
+        return self
+
+    async def __anext__(self) -> int:
+        look(self.seen, 2)
+        self.left -= 1
+        if self.left < 0:
+            raise StopAsyncIteration
+        return self.left
+
+
+class Manager:
+    def __init__(self, seen: Seen, at: str) -> None:
+        self.seen = seen
+        self.at = at
+
+    def __enter__(self) -> None:
+        if self.at == "enter":
+            look(self.seen, 2)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> bool:
+        if self.at == "exit":
+            look(self.seen, 2)
+        return True
+
+    async def __aenter__(self) -> None:
+        self.__enter__()
+
+    async def __aexit__(self, *error: object) -> bool:
+        return False
+
+
+class Async(Manager):
+    async def __aenter__(self) -> None:
+        if self.at == "enter":
+            look(self.seen, 2)
+
+    async def __aexit__(self, *error: object) -> bool:
+        if self.at == "exit":
+            look(self.seen, 2)
+        return True
+
+
+async def awaits(seen: Seen) -> None:
+    await inner(seen)
+
+
+async def awaits_with_the_result(seen: Seen) -> object:
+    return [await inner(seen), 1]
+
+
+async def iterates(seen: Seen) -> None:
+    async for _ in Items(seen):
+        break
+
+
+async def comprehends(seen: Seen) -> None:
+    _ = [item async for item in Items(seen) if item < 0]
+
+
+async def delegates(seen: Seen) -> None:
+    def generator() -> Generator[None, None, None]:
+        look(seen, 2)
+        yield from ()
+
+    def delegating() -> Generator[None, None, None]:
+        yield from generator()
+
+    list(delegating())
+
+
+async def calls(seen: Seen) -> None:
+    look(seen, 1)
+
+
+async def calls_with_three_nones(seen: Seen) -> None:
+    def three(one: None, two: None, three: None) -> None:
+        look(seen, 2)
+
+    three(None, None, None)
+
+
+async def enters(seen: Seen) -> None:
+    with Manager(seen, "enter"):
         pass
 
-    entries: Any = None
 
-
-def compares(old: Any, new: Any) -> None:
-    changed = old != new
-    helper(changed)
-
-
-def contains(old: Any, new: Any) -> None:
-    if old in new:
-        helper(1)
-    helper(2)
-
-
-def slices(old: Any, new: Any) -> None:
-    part = old[1:]
-    Helper(part, new)
-
-
-def frees(old: Any, new: Any) -> None:
-    old.entries = {}
-    helper(new)
-
-
-def adds_and_compares(old: Any, new: Any) -> None:
-    both = old + new
-    helper(both == new)
-
-
-def loops(old: Any, new: Any) -> int:
-    found = 0
-    for one in new:
-        if one in old:
-            found += 1
-    return found
-
-
-def measures(old: Any, new: Any) -> None:
-    same = old == new
-    number = len(old)
-    helper(same, number)
-
-
-def sorts(old: Any, new: Any) -> None:
-    helper(new)
-    old.sort(key=helper)
-
-
-def spins(old: Any, new: Any) -> None:
-    while old.monotonic() < new:
+async def leaves(seen: Seen) -> None:
+    with Manager(seen, "exit"):
         pass
 
 
-def offset(code: CodeType, operation: str, name: str | None = None, turn: int = -1) -> int:
-    """Where an instruction is, of several calls of the same name the last unless said otherwise."""
-    return [
-        one.offset
-        for one in dis.get_instructions(code)
-        if one.opname.startswith(operation)
-        and "INTRINSIC" not in one.opname
-        and (name is None or called_name(code, one.offset) == name)
-    ][turn]
+async def leaves_by_an_exception(seen: Seen) -> None:
+    with Manager(seen, "exit"):
+        raise ValueError
 
 
-def raw(function: Callable[..., Any], at: int) -> RawFrame:
-    return function.__code__, at, __name__
+async def enters_async(seen: Seen) -> None:
+    async with Async(seen, "enter"):
+        pass
 
 
-def not_begun(function: Callable[..., Any]) -> RawFrame:
-    return raw(function, offset(function.__code__, "RESUME", turn=0))
+async def leaves_async(seen: Seen) -> None:
+    async with Async(seen, "exit"):
+        pass
 
 
-def text(frame: RawFrame) -> str | None:
-    code, at, module = frame
-    return expression(CodeFrame(code, at, module, in_app=True, machinery=False))
+async def leaves_async_by_an_exception(seen: Seen) -> None:
+    async with Async(seen, "exit"):
+        raise ValueError
 
 
-def nothing_is(_: RawFrame) -> bool:
-    return False
+async def leaves_the_outer_of_two(seen: Seen) -> None:
+    with Manager(seen, "exit") as _, Manager(seen, "never"):
+        pass
 
 
-@pytest.mark.parametrize(
-    ("function", "called", "kept_by"),
-    [
-        (compares, helper, "old != new"),
-        (contains, helper, "old in new"),
-        (slices, Helper.__init__, "old[1:]"),
-        (frees, helper, "old.entries"),
-        (adds_and_compares, helper, None),
-    ],
-)
-def test_a_function_that_has_run_nothing_leaves_the_time_to_its_caller(
-    function: Callable[..., Any], called: Callable[..., Any], kept_by: str | None
-) -> None:
-    name = "Helper" if called is not helper else "helper"
-    caller = raw(function, offset(function.__code__, "CALL", name))
-    frames, evaluates = who_ran((not_begun(called), caller), nothing_is)
-    assert [code for code, _, _ in frames] == [function.__code__]
-    assert evaluates is (kept_by is not None)
-    if kept_by is not None:
-        assert text(frames[0]) == kept_by
+Function = Callable[[Seen], Coroutine[Any, Any, object]]
 
-
-def test_what_c_code_calls_leaves_the_time_to_the_call_of_it() -> None:
-    caller = raw(sorts, offset(sorts.__code__, "CALL", "sort"))
-    frames, evaluates = who_ran((not_begun(helper), caller), nothing_is)
-    assert evaluates
-    assert [text(frame) for frame in frames] == ["old.sort(key=helper)"]
-
-
-def test_a_callback_that_has_run_nothing_is_all_there_is() -> None:
-    caller = raw(compares, offset(compares.__code__, "CALL", "helper"))
-    alone = (not_begun(helper),)
-    assert who_ran(alone, nothing_is) == (alone, True)
-    stack = (not_begun(helper), caller)
-    assert who_ran(stack, lambda frame: frame is caller) == (stack, True)
-    assert who_ran((), nothing_is) == ((), True)
+CASES: list[tuple[Function, bool, bool]] = [
+    (calls, False, False),
+    (calls_with_three_nones, False, False),
+    (enters, False, False),
+    (enters_async, True, False),
+    (awaits, True, False),
+    (awaits_with_the_result, True, False),
+    (iterates, True, False),
+    (comprehends, True, False),
+    (delegates, True, False),
+    (leaves, False, True),
+    (leaves_by_an_exception, False, True),
+    (leaves_the_outer_of_two, False, True),
+    (leaves_async, True, True),
+    (leaves_async_by_an_exception, True, True),
+]
 
 
 @pytest.mark.parametrize(
-    ("function", "operation", "name", "kept_by"),
-    [
-        (loops, "JUMP_BACKWARD", None, "one in old"),
-        (measures, "CALL", "len", "old == new"),
-        (spins, "CALL", "monotonic", None),
-    ],
+    ("function", "awaiting", "leaving"), CASES, ids=[case[0].__name__ for case in CASES]
 )
-def test_what_takes_no_time_is_not_what_took_it(
-    function: Callable[..., Any], operation: str, name: str | None, kept_by: str | None
-) -> None:
-    try:
-        at = offset(function.__code__, operation, name)
-    except IndexError:  # CPython 3.11 has jumps of its own for a condition
-        at = offset(function.__code__, "POP_JUMP_BACKWARD", name)
-    frames, evaluates = who_ran((raw(function, at),), nothing_is)
-    assert evaluates is (kept_by is not None)
-    if kept_by is not None:
-        assert text(frames[0]) == kept_by
+@pytest.mark.parametrize("times", [1, WARM], ids=["at first", "specialised"])
+def test_what_a_frame_is_at(function: Function, awaiting: bool, leaving: bool, times: int) -> None:
+    """The same before and after the interpreter has specialised the instruction."""
+    seen: Seen = []
+    for _ in range(times):
+        with pytest.raises(StopIteration):
+            function(seen).send(None)
+    assert set(seen) == {(awaiting, leaving)}
 
 
-def test_any_other_call_is_what_takes_the_time() -> None:
-    frame = raw(sorts, offset(sorts.__code__, "CALL", "sort"))
-    assert who_ran((frame,), nothing_is) == ((frame,), True)
-
-
-def test_only_the_first_instruction_of_a_function_is_its_begin() -> None:
-    def generates() -> Any:
-        yield 1
-        yield 2
-
-    code = generates.__code__
-    resumes = [one.offset for one in dis.get_instructions(code) if one.opname == "RESUME"]
-    assert [has_run_nothing(code, at) for at in resumes] == [True, False, False]
-
-
-@pytest.mark.parametrize(
-    ("function", "arguments", "kept_by"),
-    [
-        (compares, lambda: (BIG, SAME), "old != new"),
-        (contains, lambda: ([-1], BIG), "old in new"),
-        (measures, lambda: (BIG, SAME), "old == new"),
-    ],
-)
-def test_a_thread_that_runs_is_seen_so(
-    function: Callable[..., Any], arguments: Callable[[], Any], kept_by: str
-) -> None:
-    given, done = arguments(), threading.Event()
-
-    def work() -> None:
-        for _ in range(40):
-            function(*given)
-        done.set()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    seen: Counter[tuple[CodeType, str | None]] = Counter()
-    while not done.wait(0.002):
-        frame = sys._current_frames().get(thread.ident or 0)
-        stack = []
-        while frame is not None:
-            stack.append((frame.f_code, frame.f_lasti, __name__))
-            frame = frame.f_back
-        if stack:
-            frames, evaluates = who_ran(tuple(stack), nothing_is)
-            seen[frames[0][0], text(frames[0]) if evaluates else None] += 1
-    thread.join()
-    assert seen.most_common(1)[0][0] == (function.__code__, kept_by)
+def test_a_function_that_did_not_begin() -> None:
+    """Its last instruction is -1."""
+    assert not is_awaiting(look.__code__, -1)
+    assert not is_leaving(look.__code__, -1)

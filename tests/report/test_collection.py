@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sentry_loopstall.diagnose.in_app import InAppRules, classify
+from sentry_loopstall.diagnose.samples import resolved
 from sentry_loopstall.recording import Measured, Recording
 from sentry_loopstall.report.collection import MAX_CONTEXT_LINES, Collection, collection_of
 from sentry_loopstall.report.delivery import Delivery
@@ -159,7 +160,7 @@ def test_as_many_lines_as_the_client_says_are_in_an_event(
 def test_a_frame_without_room_for_lines_around_has_its_own(seen: Recording) -> None:
     """The innermost frames have theirs; however many lines the client wants, none goes without."""
     (one,) = seen.samples
-    frames = tuple(classify(raw, InAppRules()) for raw in one.frames * 3)
+    frames = resolved(tuple(classify(raw, InAppRules()) for raw in one.frames * 3))
     shown = stack_as_dict(frames, Presentation(2.0, context_lines=15), Room(600))
     lines = [len(one.get("pre_context", ())) for one in shown["stacktrace"]["frames"]]
     assert lines == [0, 0, 15]

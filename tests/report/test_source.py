@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
+import asyncio.base_events
+import contextlib
+import dis
+import doctest
+import io
 import linecache
+import os
 import sys
+import textwrap
+import warnings
 import zipfile
 import zipimport
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import pytest
 
 from sentry_loopstall.diagnose.in_app import CodeFrame, InAppRules, classify
+from sentry_loopstall.diagnose.instructions import is_leaving
 from sentry_loopstall.report.source import (
     MAX_EXPRESSION,
     MAX_LINE,
     Window,
     called_name,
     expression,
+    forget,
     window,
 )
+from sentry_loopstall.report.unchanged import is_source_of
 
 from ..fakes import Source
 
+pytestmark = pytest.mark.usefixtures("story")
 Standing = Callable[..., CodeFrame]
 Load = Callable[[str, str, object], None]
+
+
+@pytest.fixture
+def story() -> Iterator[None]:
+    """Nothing is kept from one to the next."""
+    forget()
+    yield
+    forget()
 
 
 @pytest.fixture
@@ -258,27 +278,126 @@ def test_what_is_awaited(standing: Standing) -> None:
     assert called_name(frame) == "g.h"
 
 
-@pytest.mark.parametrize("kind", ["", "async "])
-@pytest.mark.parametrize(
-    ("managers", "shown"),
-    [
-        ("self._lock", ["self._lock"]),
-        ("self._lock as held", ["self._lock"]),
-        ("(\n        locks['ä'] as one,\n        b\n    )", ["locks['ä']", "b"]),
-        ("with_lock, b", ["with_lock", "b"]),
-    ],
-    ids=["one", "named", "several", "keyword"],
-)
-def test_entering_a_context_is_told_without_what_is_done_in_it(
-    standing: Standing, kind: str, managers: str, shown: list[str]
+class Manager:
+    """A context manager that sees its caller's frame where it is asked to."""
+
+    def __init__(self, when: str) -> None:
+        self.when = when
+        self.seen: list[tuple[CodeType, int]] = []
+
+    def look(self, when: str, depth: int = 2) -> None:
+        if when == self.when:
+            caller = sys._getframe(depth)
+            self.seen.append((caller.f_code, caller.f_lasti))
+
+    def __enter__(self) -> None:
+        self.look("enter")
+
+    def __exit__(self, *_: object) -> bool:
+        self.look("exit")
+        return True
+
+    async def __aenter__(self) -> None:
+        self.look("enter")
+
+    async def __aexit__(self, *_: object) -> bool:
+        self.look("exit")
+        return True
+
+
+class File(io.StringIO):
+    """Its `__exit__` is C code, which calls this."""
+
+    def __init__(self, manager: Manager) -> None:
+        super().__init__()
+        self.manager = manager
+
+    def close(self) -> None:
+        if not self.closed:
+            self.manager.look("exit")
+        super().close()
+
+
+Leave = Callable[[Manager, str], str | None]
+
+
+@pytest.fixture
+def leave(tmp_path: Path) -> Leave:
+    """Run a function of a manager `m`, and tell what it evaluated when that looked."""
+
+    def run(manager: Manager, body: str) -> str | None:
+        path = tmp_path / "leaving.py"
+        path.write_text(f"async def f(m, f, n):\n{textwrap.indent(body, '    ')}\n")
+        namespace: dict[str, Any] = {"__name__": "leaving"}
+        exec(compile(path.read_text(), str(path), "exec"), namespace)
+        coroutine = namespace["f"](manager, File, contextlib.nullcontext())
+        with pytest.raises(StopIteration):
+            coroutine.send(None)
+        ((code, last_instruction),) = manager.seen
+        frame = classify((code, last_instruction, "leaving"), InAppRules())
+        try:
+            return expression(frame)
+        finally:
+            forget()
+
+    return run
+
+
+WITHS = [
+    ("with m:\n    n = 1", "m"),
+    ("with m as held:\n    n = 1", "m"),
+    ("async with m:\n    n = 1", "m"),
+    ("async with m as held:\n    pass", "m"),
+    ("with n, m:\n    pass", "n, m"),
+    ("async with m:\n    len('no call at the end')\n    n", "m"),
+    ("with (\n    n as one,\n    m,\n):\n    return 1", "n, m"),
+    ("for x in range(1):\n    with m:\n        continue", "m"),
+]
+
+
+@pytest.mark.parametrize(("body", "all_of_them"), WITHS, ids=[body for body, _ in WITHS])
+@pytest.mark.parametrize("when", ["enter", "exit"])
+def test_entering_a_context_and_leaving_it(
+    leave: Leave, body: str, all_of_them: str, when: str
 ) -> None:
     """Python 3.11 has no position of its own for each manager, and names all of them."""
-    text = f"async def f():\n    {kind}with {managers}:\n        g()\n        return h(1)\n"
-    statement = text[text.index(f"{kind}with ") : -1]
-    on = statement if sys.version_info < (3, 12) else shown[0]
-    expected = ", ".join(shown) if sys.version_info < (3, 12) else shown[0]
-    frame = standing(text, on)
-    assert expression(frame) == expected
+    shown = all_of_them if sys.version_info < (3, 12) else "m"
+    expected = shown if when == "enter" else f"leaving {shown}"
+    assert leave(Manager(when), body) == expected
+
+
+@pytest.mark.parametrize("kind", ["", "async "])
+def test_leaving_a_context_by_an_exception(leave: Leave, kind: str) -> None:
+    """Another instruction calls it then."""
+    assert leave(Manager("exit"), f"{kind}with m:\n    raise ValueError") == "leaving m"
+
+
+def test_leaving_a_context_of_c(leave: Leave) -> None:
+    """A lock's, a file's: no frame is above that is called `__exit__`."""
+    assert leave(Manager("exit"), "with f(m):\n    pass") == "leaving f(m)"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "m.look('exit', 1)",
+        "m.__exit__(None, None, None)",
+        "with n:\n    m.__exit__(None,None,None)",
+    ],
+    ids=["a call", "by its name", "by its name, inside of another"],
+)
+def test_a_call_is_no_leaving(leave: Leave, body: str) -> None:
+    """Also of `__exit__`, and with the same arguments."""
+    assert leave(Manager("exit"), body) == body.rpartition("\n")[2].strip()
+
+
+def test_only_the_managers_name_leaves_where_source_may_not(standing: Standing) -> None:
+    """Not what it is made with."""
+    text = "def f():\n    with pools.Pool(secret):\n        g(1)\n"
+    code = standing(text, "g(1)").code
+    offset = next(one.offset for one in dis.get_instructions(code) if is_leaving(code, one.offset))
+    frame = classify((code, offset, "shop.pricing"), InAppRules())
+    assert called_name(frame) == "leaving pools.Pool"
 
 
 @pytest.mark.parametrize(
@@ -346,6 +465,195 @@ def test_a_file_that_was_changed_since_it_was_loaded(standing: Standing, tmp_pat
     (tmp_path / "pricing.py").write_text("\n\n)(][\n")
     assert expression(frame) is None
     assert called_name(frame) is None
+
+
+BEFORE = """
+import time
+
+def f(items):
+    total = len(items)
+    time.sleep(total)
+    return total
+"""
+LINE = 6
+CHANGED = {
+    "a line more above": BEFORE.replace("def f", "\ndef f"),
+    "a line less above": BEFORE.replace("\n\ndef f", "\ndef f"),
+    "another call there": BEFORE.replace("time.sleep(total)", "time.asctime(now)"),
+    "another argument there": BEFORE.replace("(total)", "(other)"),
+    "another function there": BEFORE.replace("items", "lines").replace("total", "count"),
+    "an indentation": BEFORE.replace("    time", "        time"),
+    "two lines swapped": BEFORE.replace(
+        "    total = len(items)\n    time.sleep(total)\n",
+        "    time.sleep(total)\n    total = len(items)\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("after", CHANGED.values(), ids=CHANGED)
+def test_no_text_of_a_line_that_never_ran(standing: Standing, tmp_path: Path, after: str) -> None:
+    """The program was updated where it lies: neither expression nor lines are shown."""
+    frame = standing(BEFORE, "time.sleep(total)")
+    assert expression(frame) == "time.sleep(total)"
+    path = tmp_path / "pricing.py"
+    path.write_text(after)
+    forget()
+    assert expression(frame) is None
+    assert called_name(frame) is None
+    assert window(str(path), frame.module, LINE, code=frame.code) is None
+
+
+@pytest.mark.parametrize(
+    "after",
+    [BEFORE, f"{BEFORE}\n\ndef g():\n    pass\n", BEFORE.replace("import time", "import time, os")],
+    ids=["saved again", "a function more below", "another line of the same place"],
+)
+def test_what_did_not_change_in_a_changed_file_is_shown(
+    standing: Standing, tmp_path: Path, after: str
+) -> None:
+    """The function still stands where it stood."""
+    frame = standing(BEFORE, "time.sleep(total)")
+    path = tmp_path / "pricing.py"
+    path.write_text(after)
+    assert expression(frame) == "time.sleep(total)"
+    assert window(str(path), frame.module, LINE, code=frame.code) is not None
+
+
+def test_an_old_file_is_believed(standing: Standing, tmp_path: Path) -> None:
+    """Nobody changed it since this program started: no name is looked for."""
+    frame = standing(BEFORE, "time.sleep(total)")
+    path = Path(os.__file__)
+    lineno = 1
+    assert window(str(path), "os", lineno, code=frame.code) is not None
+
+
+@pytest.mark.parametrize("module", [doctest, textwrap, contextlib, asyncio.base_events], ids=str)
+def test_names_are_where_the_code_says(module: ModuleType) -> None:
+    """Every line of real modules is known again as what it is."""
+    path = module.__file__
+    assert path is not None
+    text = Path(path).read_text(encoding="utf-8")
+    lines = text.split("\n")
+    codes = [compile(text, path, "exec")]
+    for code in codes:
+        codes += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+        for lineno in {line for _, _, line in code.co_lines() if line}:
+            assert is_source_of(code, lineno, lines), (code.co_qualname, lineno)
+    assert len(codes) >= 15
+
+
+CELL = "def compute(rows):\n    return sum(rows)\n"
+
+
+@pytest.mark.parametrize(
+    "filename", ["<ipython-input-3-5e6f>", "/tmp/ipykernel_17/3141.py", "<python-input-0>"]
+)
+def test_what_only_linecache_knows(monkeypatch: pytest.MonkeyPatch, filename: str) -> None:
+    """The cells of a notebook are no files."""
+    entry = (len(CELL), None, CELL.splitlines(keepends=True), filename)
+    monkeypatch.setitem(linecache.cache, filename, entry)
+    raw = Source(CELL, module="__main__", filename=filename).frame("sum(rows)")
+    assert expression(classify(raw, InAppRules())) == "sum(rows)"
+    found = window(filename, "__main__", 2, code=raw[0])
+    assert found == Window(("def compute(rows):",), "    return sum(rows)", ())
+
+
+def test_the_example_of_a_docstring() -> None:
+    """Doctest puts a function of its own into `linecache`."""
+    seen: list[tuple[CodeType, int]] = []
+
+    def look() -> None:
+        caller = sys._getframe(1)
+        frame = classify((caller.f_code, caller.f_lasti, "__main__"), InAppRules())
+        seen.append((caller.f_code, caller.f_lasti))
+        assert expression(frame) == "look()"
+
+    test = doctest.DocTestParser().get_doctest(">>> look()\n", {"look": look}, "n", "n.txt", 0)
+    assert doctest.DocTestRunner().run(test).failed == 0
+    assert seen
+
+
+def test_what_is_still_to_be_loaded_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loader of somebody's would run."""
+    monkeypatch.setitem(linecache.cache, "<cell 4>", (lambda: 1 / 0,))
+    assert window("<cell 4>", "__main__", 1) is None
+
+
+def test_a_failed_read_is_not_remembered(standing: Standing, tmp_path: Path) -> None:
+    """Too many files may have been open."""
+    frame = standing(BEFORE, "time.sleep(total)")
+    path = tmp_path / "pricing.py"
+    away = path.rename(tmp_path / "away.py")
+    assert expression(frame) is None
+    assert window(str(path), frame.module, 5) is None
+    away.rename(path)
+    assert expression(frame) == "time.sleep(total)"
+    assert window(str(path), frame.module, 5) is not None
+
+
+def test_a_file_is_read_once_for_a_story(
+    monkeypatch: pytest.MonkeyPatch, standing: Standing, tmp_path: Path
+) -> None:
+    """Not for each of 68 samples; and again for the next story."""
+    calls = "".join(f"    g({number})\n" for number in range(68))
+    text = f"def f():\n{calls}"
+    standing(text, "g(1)")
+    source = Source(text, filename=str(tmp_path / "pricing.py"))
+    reads: list[str] = []
+
+    def reading(filename: str, mode: str) -> object:
+        reads.append(filename)
+        return Path(filename).open(mode)
+
+    monkeypatch.setattr("sentry_loopstall.report.source.open", reading, raising=False)
+
+    def tell() -> None:
+        for number in range(68):
+            frame = classify(source.frame(f"g({number})"), InAppRules())
+            assert expression(frame) == f"g({number})"
+
+    tell()
+    assert len(reads) == 1
+    forget()
+    tell()
+    assert len(reads) == 2
+
+
+def test_a_module_that_answers_for_everything_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Reading its attributes would run the application's code."""
+
+    class Lazy(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise AssertionError(name)
+
+        def __getattribute__(self, name: str) -> object:
+            raise AssertionError(name)
+
+    monkeypatch.setitem(sys.modules, "lazy", Lazy("lazy"))
+    assert window("/nowhere/lazy.py", "lazy", 1) is None
+
+
+def test_code_of_no_module_has_no_expression(tmp_path: Path) -> None:
+    """A template's lines are not those of its generated code."""
+    path = tmp_path / "orders.html"
+    path.write_text(BEFORE)
+    code, offset, _ = Source(BEFORE, filename=str(path)).frame("time.sleep(total)")
+    frame = classify((code, offset, ""), InAppRules())
+    assert expression(frame) is None
+    assert called_name(frame) is None
+
+
+def test_nothing_warns_of_what_is_read(
+    standing: Standing, recwarn: pytest.WarningsRecorder
+) -> None:
+    """The application was told of its escapes when it was compiled."""
+    text = 'def f(x):\n    g(\'\\d\', "\\"", x)\n'
+    with warnings.catch_warnings(action="ignore"):
+        frame = standing(text, 'g(\'\\d\', "\\"", x)')
+    assert called_name(frame) == "g"
+    assert not recwarn.list
 
 
 def test_code_without_positions_has_no_expression(standing: Standing) -> None:

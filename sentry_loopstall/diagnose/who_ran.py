@@ -1,0 +1,172 @@
+"""Pure: runs anywhere. Who took the time that a sample stands for, by the byte code.
+
+The GIL changes hands where a function begins, at a jump back and after a call of C. What keeps it
+without being a call (a comparison, `in`, slicing, freeing what a name held) shows at the next of
+these places only: at the first instruction of whatever is called next. That has run nothing yet.
+"""
+
+from __future__ import annotations
+
+import dis
+from collections.abc import Callable
+from functools import lru_cache
+from types import CodeType
+
+from ..recording import RawFrame
+from .instructions import called_name, is_call, operation
+
+_RESUME = bytes((dis.opmap["RESUME"],))
+_WHERE = 0b11  # bits of its argument that say where it stands; 0 is the begin of the function
+_JUMPS = frozenset((*dis.hasjrel, *dis.hasjabs))
+
+# What may take long by itself, for all that C code does in it.
+_SLOW = frozenset(
+    (
+        *("BINARY_OP", "BINARY_SLICE", "BINARY_SUBSCR", "BUILD_STRING", "CALL_INTRINSIC_1"),
+        *("COMPARE_OP", "CONTAINS_OP", "DELETE_SUBSCR", "DICT_MERGE", "DICT_UPDATE"),
+        *("FORMAT_SIMPLE", "FORMAT_VALUE", "FORMAT_WITH_SPEC", "LIST_EXTEND", "LIST_TO_TUPLE"),
+        *("SET_UPDATE", "STORE_SLICE", "STORE_SUBSCR", "UNPACK_EX"),
+    )
+)
+# What may free much: the value that a name held before.
+_FREES = frozenset(
+    f"{what}_{where}"
+    for what in ("STORE", "DELETE")
+    for where in ("ATTR", "DEREF", "FAST", "GLOBAL", "NAME")
+)
+# Calls that take no time whatever they are given; after some of them the GIL is kept.
+_INSTANT = frozenset(
+    (
+        *("append", "callable", "get_ident", "getpid", "id", "isinstance", "issubclass", "len"),
+        *("monotonic", "perf_counter", "time", "time_ns", "type"),
+    )
+)
+_ENDS = ("RETURN", "RAISE", "RERAISE")
+
+
+def who_ran(
+    frames: tuple[RawFrame, ...], is_machinery: Callable[[RawFrame], bool]
+) -> tuple[tuple[RawFrame, ...], bool]:
+    """A stack, innermost frame first, without a function at its end that has run nothing yet.
+
+    And whether what its innermost frame stands on then took the time. As far as the code tells what
+    did, the frame is made to stand on that. What the event loop itself calls is always the end.
+    """
+    if not frames:
+        return frames, True
+    (code, instruction, module), *outer = frames
+    if not has_run_nothing(code, instruction):
+        if not _keeps_nothing(code, instruction):
+            return frames, True
+        kept = slow_before(code, instruction)
+        return (frames, False) if kept is None else (((code, kept, module), *outer), True)
+    if not outer or is_machinery(outer[0]):
+        return frames, True
+    called, frames = code, frames[1:]
+    (code, instruction, module), *outer = frames
+    if not _calls(code, instruction, called):
+        return frames, True
+    kept = slow_before(code, instruction)
+    return (frames, False) if kept is None else (((code, kept, module), *outer), True)
+
+
+def has_run_nothing(code: CodeType, last_instruction: int) -> bool:
+    """Whether a frame stands on the first instruction of its function."""
+    if last_instruction < 0:
+        return True
+    instruction = code.co_code[last_instruction : last_instruction + 2]
+    return instruction[:1] == _RESUME and not instruction[1] & _WHERE
+
+
+def _calls(code: CodeType, last_instruction: int, called: CodeType) -> bool:
+    """Whether a frame stands where it calls a function of Python itself, by what names say.
+
+    Else a function of C is between the two, which may have run for long.
+    """
+    name = operation(code, last_instruction)
+    if name.startswith(("LOAD_ATTR", "LOAD_METHOD", "FOR_ITER", "SEND")):
+        return True
+    if not is_call(name):
+        return False
+    asked = called_name(code, last_instruction)
+    return asked is not None and asked in called.co_qualname.split(".")[-2:]
+
+
+def _keeps_nothing(code: CodeType, last_instruction: int) -> bool:
+    """Whether what an innermost frame stands on takes no time itself."""
+    name = operation(code, last_instruction)
+    return _jumps_back(name) or (is_call(name) and called_name(code, last_instruction) in _INSTANT)
+
+
+@lru_cache(maxsize=512)
+def slow_before(code: CodeType, last_instruction: int) -> int | None:
+    """The offset of the instruction that has kept the GIL until the one that a frame stands on.
+
+    None if nothing since it could last change hands may have, or several may: the code alone does
+    not tell then.
+    """
+    instructions = list(dis.get_instructions(code))
+    last = max(
+        (place for place, one in enumerate(instructions) if one.offset <= last_instruction),
+        default=0,
+    )
+    befores = _befores(instructions)
+    slow: set[int] = set()
+    frees: set[int] = set()
+    seen, ahead = {last}, [*befores[last]]
+    while ahead:
+        place = ahead.pop()
+        if place in seen:
+            continue
+        seen.add(place)
+        one = instructions[place]
+        if _lets_go(code, one):
+            continue
+        if one.opname in _SLOW and not _is_arithmetic(code, instructions, place):
+            slow.add(one.offset)
+        elif one.opname in _FREES:
+            frees.add(one.offset)
+        ahead += befores[place]
+    found = slow or frees
+    return found.pop() if len(found) == 1 else None
+
+
+def _befores(instructions: list[dis.Instruction]) -> list[list[int]]:
+    """Which instructions may have run right before each; by exceptions none."""
+    befores: list[list[int]] = [[] for _ in instructions]
+    places = {one.offset: place for place, one in enumerate(instructions)}
+    for place, one in enumerate(instructions):
+        if one.opcode in _JUMPS and one.argval in places:
+            befores[places[one.argval]].append(place)
+        leaves = one.opname.startswith(("JUMP_FORWARD", "JUMP_BACKWARD", *_ENDS))
+        if not leaves and place + 1 < len(instructions):
+            befores[place + 1].append(place)
+    return befores
+
+
+def _lets_go(code: CodeType, one: dis.Instruction) -> bool:
+    """Whether the thread may have to let go of the GIL at or after this."""
+    if is_call(one.opname):  # `PRECALL` comes with a `CALL`
+        return one.opname != "PRECALL" and called_name(code, one.offset) not in _INSTANT
+    return _jumps_back(one.opname) or one.opname in ("RESUME", "SEND", "YIELD_VALUE")
+
+
+def _is_arithmetic(code: CodeType, instructions: list[dis.Instruction], place: int) -> bool:
+    """Whether one side is a number that the code has, or that a function like `len` gives."""
+    one, *sides = reversed(instructions[max(0, place - 2) : place + 1])
+    if one.opname not in ("COMPARE_OP", "BINARY_OP") or not sides:
+        return False
+    # The left side stands right before the right one where that is a plain name.
+    if not sides[0].opname.startswith("LOAD_") or "_LOAD_" in sides[0].opname:
+        sides = sides[:1]
+    return any(_is_number(code, side) for side in sides)
+
+
+def _is_number(code: CodeType, one: dis.Instruction) -> bool:
+    if one.opname in ("LOAD_CONST", "LOAD_SMALL_INT"):
+        return not isinstance(one.argval, str | bytes | tuple | frozenset)
+    return is_call(one.opname) and called_name(code, one.offset) in _INSTANT
+
+
+def _jumps_back(name: str) -> bool:
+    return "JUMP_BACKWARD" in name and "NO_INTERRUPT" not in name
