@@ -206,7 +206,7 @@ KINDS: dict[str, tuple[Callable[[], Recording], Cause, int]] = {
             measured=WAITED,
             callbacks=3,
         ),
-        Cause.UNKNOWN,
+        Cause.BLOCKING_CALL,
         3,
     ),
     "a hang": (
@@ -220,7 +220,7 @@ KINDS: dict[str, tuple[Callable[[], Recording], Cause, int]] = {
         1,
     ),
     "a C callback": (lambda: standing(loop_frame(), callback=SLEEP), Cause.BLOCKING_CALL, 1),
-    "thirty breadcrumbs": (thirty_breadcrumbs, Cause.UNKNOWN, 1),
+    "thirty breadcrumbs": (thirty_breadcrumbs, Cause.BLOCKING_CALL, 1),
     "local variables": (with_variables, Cause.BLOCKING_CALL, 1),
     "a deep stack": (
         lambda: standing(*deep("shop.deep", "/srv/shop/deep.py")),
@@ -228,7 +228,7 @@ KINDS: dict[str, tuple[Callable[[], Recording], Cause, int]] = {
         1,
     ),
     **{
-        f"endless names, {kind}": (partial(endless, name), Cause.UNKNOWN, 3)
+        f"endless names, {kind}": (partial(endless, name), Cause.ON_CPU, 3)
         for kind, name in LONG.items()
     },
 }
