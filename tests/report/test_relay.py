@@ -220,7 +220,7 @@ KINDS: dict[str, tuple[Callable[[], Recording], Cause, int]] = {
         1,
     ),
     "a C callback": (lambda: standing(loop_frame(), callback=SLEEP), Cause.BLOCKING_CALL, 1),
-    "thirty breadcrumbs": (thirty_breadcrumbs, Cause.BLOCKING_CALL, 1),
+    "thirty breadcrumbs": (thirty_breadcrumbs, Cause.ON_CPU, 1),
     "local variables": (with_variables, Cause.BLOCKING_CALL, 1),
     "a deep stack": (
         lambda: standing(*deep("shop.deep", "/srv/shop/deep.py")),
