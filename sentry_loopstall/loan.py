@@ -20,15 +20,17 @@ class Borrowed:
     """What a report needs of one callback: empty again once it was given back.
 
     `context` is a copy of the callback's, `moment` what was made of that at once, `kept_alive` what
-    it refers to only weakly. Whoever reads them keeps none longer than a call lasts.
+    it refers to only weakly. Whoever reads them keeps none longer than a call lasts. `transaction`
+    is no loan: the id of the root span of the trace's part that the callback is in.
     """
 
-    __slots__ = ("context", "kept_alive", "moment")
+    __slots__ = ("context", "kept_alive", "moment", "transaction")
 
     def __init__(self, context: Context | None = None, kept_alive: object = None) -> None:
         self.context = context
         self.kept_alive = kept_alive
         self.moment: Any = None
+        self.transaction: str | None = None
 
     def let_go(self) -> None:
         """Runs on a thread of the application's."""

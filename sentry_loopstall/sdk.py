@@ -58,11 +58,15 @@ def can_send(client: Any) -> bool:
 
 
 class Moment(NamedTuple):
-    """What the scopes in a context were at one moment; `trace` is the context of its trace."""
+    """What the scopes in a context were at one moment.
+
+    `trace` is the context of its trace, `transaction` the id of the span that is its root.
+    """
 
     isolation: Any
     current: Any
     trace: dict[str, Any] | None
+    transaction: str | None = None
 
 
 def moment_in(context: Context) -> Moment | None:
@@ -79,7 +83,36 @@ def moment_in(context: Context) -> Moment | None:
 
 def _moment() -> Moment:
     current = sentry_sdk.get_current_scope()
-    return Moment(sentry_sdk.get_isolation_scope().fork(), current.fork(), _trace_of(current))
+    return Moment(
+        sentry_sdk.get_isolation_scope().fork(),
+        current.fork(),
+        _trace_of(current),
+        _root_of(current),
+    )
+
+
+def _root_of(scope: Any) -> str | None:
+    """The id of the span that is the root of what a scope is in; None outside of transactions.
+
+    Where the SDK streams spans, the root is called a segment, and is no public attribute.
+    """
+    try:
+        span = getattr(scope, "span", None) or getattr(scope, "streamed_span", None)
+        root = getattr(span, "containing_transaction", None) or getattr(span, "_segment", None)
+        return None if root is None else str(root.span_id)
+    except Exception:  # noqa: BLE001 - not in all versions
+        return None
+
+
+def streams_spans(client: Any) -> bool:
+    """Whether a client sends each span by itself, so that there are no transactions."""
+    options = client.options
+    if sentry_sdk.VERSION.partition(".")[0] >= "3":
+        return True
+    chosen = options.get("trace_lifecycle") or (options.get("_experiments") or {}).get(
+        "trace_lifecycle"
+    )
+    return chosen == "stream"
 
 
 def _trace_of(scope: Any) -> dict[str, Any] | None:

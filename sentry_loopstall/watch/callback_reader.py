@@ -94,6 +94,7 @@ class CallbackReader:
         # First the context, so that whatever it holds is given back.
         borrowed = self._loan.add(Borrowed(context))
         borrowed.moment = self._reader.moment(context)
+        borrowed.transaction = getattr(borrowed.moment, "transaction", None)
         borrowed.kept_alive = self._reader.kept_alive(context)
         return borrowed
 

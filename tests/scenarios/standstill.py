@@ -22,8 +22,9 @@ def look(cpu: int | None) -> None:
             os.write(1, b"%f %f\n" % (now, now - due))
 
 
+# First, for what comes after it is what was seen.
+os.write(1, b"\n")
 # On every CPU, for one alone may stand still.
 for one in os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else [None]:
     threading.Thread(target=look, args=(one,), daemon=True).start()
-os.write(1, b"\n")
 sys.stdin.read()
