@@ -34,10 +34,10 @@ class Detection:
     """Hook, watcher and reporter of one process.
 
     `audience` gives the options of whoever listens, None while nobody does; `tell` is called on
-    the reporter thread with each stall, `tend` there between them, `forget` in a forked child,
-    which has seen none. The others are asked on the watcher thread: `reader` for what a blocked
-    callback's context tells, and `candidates`, where local variables are to go along, for the
-    places in a stack of the frames that may be to blame.
+    the reporter thread with each stall, `begin` there before them and `tend` between, `forget` in a
+    forked child, which has seen none. The others are asked on the watcher thread: `reader` for what
+    a blocked callback's context tells, and `candidates`, where local variables are to go along, for
+    the places in a stack of the frames that may be to blame.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Detection:
         tell: Callable[[Recording], None],
         *,
         tend: Tend = nothing_to_do,
+        begin: Callable[[], None] = lambda: None,
         forget: Callable[[], None] = lambda: None,
         reader: ContextReader = READ_NOTHING,
         candidates: Callable[[tuple[RawFrame, ...]], Sequence[int]] | None = None,
@@ -53,7 +54,7 @@ class Detection:
         self._audience = audience
         self._forget = forget
         self._candidates = candidates
-        self.reporter = Reporter(tell, tend)
+        self.reporter = Reporter(tell, tend, begin)
         self.watcher = Watcher(
             self._timing,
             self.reporter.put,

@@ -6,12 +6,14 @@ from typing import Unpack
 
 from sentry_sdk.integrations import Integration
 from sentry_sdk.integrations.logging import ignore_logger
+from sentry_sdk.scope import add_global_event_processor
 
 from .detection import Detection
 from .interpreter import why_not_here
 from .log import logger
 from .options import OptionKeywords, Options, enabled
 from .report.on_demand import OnDemand, load_blamable
+from .report.trace import TraceReader
 from .sdk import IDENTIFIER, moment_in, timing_options, transaction_in, weakly_referred
 from .watch.callback_reader import ContextReader
 
@@ -37,6 +39,7 @@ class LoopStallIntegration(Integration):
         profile: the stall's samples go out as a Sentry profile with its event.
         shared_limits: URL of a Redis or Valkey server: backoff and allowance are those of all
             processes of the same DSN, environment and release together (None).
+        spans: a transaction that was kept waiting gets a span for each stall (True).
         on_stall: called with the `Stall` off the loop for every stall, sent or not.
 
     Raises:
@@ -69,11 +72,15 @@ class LoopStallIntegration(Integration):
             timing_options,
             report.tell,
             tend=report.tend,
+            begin=report.begin,
             forget=report.after_fork,
             reader=ContextReader(moment_in, weakly_referred, transaction_in),
             candidates=report.candidates,
         )
         _detection.install()
+        trace = TraceReader(_detection.watcher.journal, report.names, report.name)
+        report.listen = trace.listen_to_segments
+        add_global_event_processor(trace.process)
 
 
 _detection: Detection | None = None

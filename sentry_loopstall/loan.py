@@ -36,6 +36,12 @@ class Borrowed:
         route: str | None = getattr(self.moment, "route", None)
         return route
 
+    @property
+    def transaction(self) -> str | None:
+        """The id of the span that is the root of the trace's part which the callback is in."""
+        root: str | None = getattr(self.moment, "transaction", None)
+        return root
+
     def let_go(self) -> None:
         """Runs on a thread of the application's."""
         self.context = self.moment = self.kept_alive = None

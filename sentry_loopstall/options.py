@@ -40,6 +40,7 @@ class OptionKeywords(TypedDict, total=False):
     include_locals: bool
     profile: bool
     shared_limits: str | None
+    spans: bool
     on_stall: "OnStall | None"
 
 
@@ -59,6 +60,7 @@ class Options(NamedTuple):
     include_locals: bool = False
     profile: bool = False
     shared_limits: ServerUrl | None = None
+    spans: bool = True
     on_stall: "OnStall | None" = None
 
     @classmethod
@@ -306,5 +308,6 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "include_locals": _switch,
     "profile": _switch,
     "shared_limits": _shared_limits,
+    "spans": _switch,
     "on_stall": _callable,
 }

@@ -63,13 +63,14 @@ class Moment(NamedTuple):
     """What the scopes in a context were at one moment.
 
     `trace` is the context of its trace, `route` its transaction, where the name of that says what
-    runs and not for whom.
+    runs and not for whom, `transaction` the id of the span that is the trace's root here.
     """
 
     isolation: Any
     current: Any
     trace: dict[str, Any] | None
     route: str | None = None
+    transaction: str | None = None
 
 
 def moment_in(context: Context) -> Moment | None:
@@ -87,7 +88,8 @@ def moment_in(context: Context) -> Moment | None:
 def _moment() -> Moment:
     isolation, current = sentry_sdk.get_isolation_scope(), sentry_sdk.get_current_scope()
     route = _route_of(current) or _route_of(isolation)
-    return Moment(isolation.fork(), current.fork(), _trace_of(current), route)
+    trace, root = _trace_of(current), _root_of(current)
+    return Moment(isolation.fork(), current.fork(), trace, route, root)
 
 
 def _route_of(scope: Any) -> str | None:
@@ -95,6 +97,30 @@ def _route_of(scope: Any) -> str | None:
     if name is None or getattr(scope, "_transaction_info", {}).get("source") not in ROUTES:
         return None
     return name
+
+
+def _root_of(scope: Any) -> str | None:
+    """The id of the span that is the root of what a scope is in; None outside of transactions.
+
+    Where the SDK streams spans, the root is called a segment, and is no public attribute.
+    """
+    try:
+        span = getattr(scope, "span", None) or getattr(scope, "streamed_span", None)
+        root = getattr(span, "containing_transaction", None) or getattr(span, "_segment", None)
+        return None if root is None else str(root.span_id)
+    except Exception:  # noqa: BLE001 - not in all versions
+        return None
+
+
+def streams_spans(client: Any) -> bool:
+    """Whether a client sends each span by itself, so that there are no transactions."""
+    options = client.options
+    if sentry_sdk.VERSION.partition(".")[0] >= "3":
+        return True
+    chosen = options.get("trace_lifecycle") or (options.get("_experiments") or {}).get(
+        "trace_lifecycle"
+    )
+    return chosen == "stream"
 
 
 def _trace_of(scope: Any) -> dict[str, Any] | None:

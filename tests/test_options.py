@@ -273,6 +273,7 @@ def test_a_hang_that_comes_before_its_stall_is_impossible(
         ({"profile": True}, {"profile": True}),
         ({"shared_limits": None}, {"shared_limits": None}),
         ({"shared_limits": "redis://h/0"}, {"shared_limits": ServerUrl("redis://h/0")}),
+        ({"spans": False}, {"spans": False}),
         ({"on_stall": print}, {"on_stall": print}),
     ],
     ids=str,
@@ -303,6 +304,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         include_locals=False,
         profile=False,
         shared_limits=None,
+        spans=True,
         on_stall=None,
     )
 

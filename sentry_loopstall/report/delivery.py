@@ -29,6 +29,7 @@ from .held_back import HeldBack
 from .late_loading import forks_wait
 from .limits import Limits, Permit, Subject
 from .story import Story
+from .trace import Named
 
 if TYPE_CHECKING:
     # Loaded where they are asked for: a seventh of what the package's import takes (measured).
@@ -42,13 +43,19 @@ _FAILED: Verdict = Outcome.FAILED
 
 
 class Delivery:
-    """Tells Sentry of stalls, as far as the limits of this process let it."""
+    """Tells Sentry of stalls, as far as the limits of this process let it.
+
+    `note` is told what each stall turned out to be, by its id.
+    """
 
     def __init__(
         self,
         limits: Limits | None = None,
         draw: Callable[[], float] = random.random,
+        *,
+        note: Callable[[str, Named], None] = lambda *_: None,
     ) -> None:
+        self._note = note
         self._limits = limits or Limits()
         self._shared: tuple[ServerUrl, str, SharedLimits] | None = None
         self._draw = draw
@@ -68,6 +75,7 @@ class Delivery:
         listening = detail("the client's options", scope.listening, _only_options())
         # Under another listener the watcher may look for shorter stalls than this one wants.
         if listening is None or recording.duration < listening.options.threshold:
+            self._note(recording.id, Named(is_none=True))
             return
         story = Story(recording, listening)
         outcomes = detail("an event", partial(self._deliver, story, listening.options), None)
@@ -87,6 +95,7 @@ class Delivery:
         """What became of each of a stall's events; nothing where there is nothing to say."""
         chance, ends_hang = self._chance(story.recording)
         diagnosis = story.bare
+        self._note(story.recording.id, _named(diagnosis))
         if diagnosis is None:
             return []
         local: Limits | SharedLimits = self._limits
@@ -161,6 +170,15 @@ class Delivery:
             if len(self._hangs) > MAX_HANGS:
                 self._hangs.popitem(last=False)
         return chance, ends_hang
+
+
+def _named(diagnosis: Diagnosis | None) -> Named:
+    """What a stall is called in the trace of whom it kept waiting."""
+    if diagnosis is None:
+        return Named(is_none=True)
+    finding = diagnosis.findings[0]
+    culprit = finding.culprit.name if finding.culprit is not None else None
+    return Named(culprit, str(finding.cause), diagnosis.expected)
 
 
 def _only_options() -> scope.Listening | None:

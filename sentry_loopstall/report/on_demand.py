@@ -7,14 +7,17 @@ that the blocked application is at loading.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..recording import RawFrame, Recording
 from .late_loading import forks_wait
+from .trace import Named, Names
 
 if TYPE_CHECKING:
     from .blamable import Blamable
     from .delivery import Delivery
+    from .naming import Naming
 
 
 def load_delivery() -> type[Delivery]:
@@ -33,18 +36,44 @@ def load_blamable() -> type[Blamable]:
     return Blamable
 
 
+def load_naming() -> type[Naming]:
+    """What names a culprit before its stall is told."""
+    with forks_wait():
+        from .naming import Naming  # noqa: PLC0415 - as above
+
+    return Naming
+
+
+def _to_nobody() -> None:
+    """There are no traces to listen to."""
+
+
 class OnDemand:
-    """A `Delivery` that is not there before it is needed."""
+    """A `Delivery` that is not there before it is needed.
+
+    `listen` is called before each stall is told, and before the first of a thread.
+    """
 
     def __init__(self) -> None:
         self._delivery: Delivery | None = None
         self._blamable: Blamable | None = None
+        self._naming: Naming | None = None
+        self.names = Names()
+        self.listen: Callable[[], None] = _to_nobody
+
+    def begin(self) -> None:
+        """Load it: there may be a stall before long, and whoever that kept waiting asks at once."""
+        if self._delivery is None:
+            self._delivery = load_delivery()(note=self.names.note)
+        if self._naming is None:
+            self._naming = load_naming()()
+        self.listen()
 
     def tell(self, recording: Recording) -> None:
         """The whole story of one stall."""
-        if self._delivery is None:
-            self._delivery = load_delivery()()
-        self._delivery.tell(recording)
+        self.begin()
+        if self._delivery is not None:
+            self._delivery.tell(recording)
 
     def tend(self, *, leaving: bool = False) -> bool:
         """What there is to do between stalls; whether something is left for later."""
@@ -55,6 +84,13 @@ class OnDemand:
         if self._blamable is None:
             self._blamable = load_blamable()()
         return self._blamable.places(frames)
+
+    def name(self, frames: tuple[RawFrame, ...]) -> Named:
+        """Runs on any thread: the culprit of a stall that was not told yet, by its last sample.
+
+        Nothing is loaded for it there.
+        """
+        return Named() if self._naming is None else self._naming.name(frames)
 
     def after_fork(self) -> None:
         """Runs in a forked child: what was told and held back so far is the parent's."""

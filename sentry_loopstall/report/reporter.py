@@ -41,12 +41,19 @@ def nothing_to_do(*, leaving: bool = False) -> bool:  # noqa: ARG001 - as `Tend`
 class Reporter:
     """Calls `tell(recording)` for each recording, a hang's first, and never two things at once.
 
-    Its thread is there from the first late stretch on, and for as long as a loop runs.
+    Its thread is there from the first late stretch on, and for as long as a loop runs. `begin` is
+    what it does first, so while the loop is blocked, if not for long.
     """
 
-    def __init__(self, tell: Callable[[Recording], None], tend: Tend = nothing_to_do) -> None:
+    def __init__(
+        self,
+        tell: Callable[[Recording], None],
+        tend: Tend = nothing_to_do,
+        begin: Callable[[], None] = lambda: None,
+    ) -> None:
         self._tell = tell
         self._tend = tend
+        self._begin = begin
         self._reset()
 
     def _reset(self) -> None:
@@ -149,6 +156,7 @@ class Reporter:
                 self._changed.notify_all()
 
     def _run(self) -> None:
+        self._safely(self._begin)
         while True:
             with self._changed:
                 self._changed.wait_for(self._is_awaited, TEND_EVERY if self._has_more else None)

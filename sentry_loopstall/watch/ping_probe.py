@@ -165,6 +165,11 @@ class PingProbe:
         """Whether the stretch that was pinged is over."""
         return self.finished or (self._ping is not None and self._ping.answered_at is not None)
 
+    def known_end(self) -> float | None:
+        """Runs on any thread: when the stretch that was pinged ended, None if it did not yet."""
+        ping = self._ping
+        return self._ended_at if ping is None else ping.answered_at
+
     def end_trap_events(self) -> None:
         """The loop hides how many I/O events its poll returned."""
         return

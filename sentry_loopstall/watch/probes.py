@@ -299,6 +299,10 @@ class ExactProbe:
             return True
         return self._end_trap is not None and self._end_trap.ended_at is not None
 
+    def known_end(self) -> float | None:
+        """Runs on any thread: when the stretch that was trapped ended, None if it did not yet."""
+        return self._trapped_end()
+
     def end_trap_events(self) -> int | None:
         """How many I/O events the first poll after the stretch returned, once it did."""
         return self._end_trap.events if self._end_trap is not None else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import sys
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from ..recording import (
     LoopThread,
     Measured,
     OtherThread,
+    RawFrame,
     Recording,
     Sample,
     ThreadStack,
@@ -47,6 +47,7 @@ class Recorder:
 
     def __init__(
         self,
+        id: str,  # noqa: A002 - the field's name in every record
         where: LoopThread,
         before: tuple[Reading, ...],
         since_first_run: float,
@@ -55,7 +56,7 @@ class Recorder:
         loop: Callable[[], Any],
         reader: ContextReader,
     ) -> None:
-        self._id: str | None = None
+        self.id = id
         self._where = where
         self._readings = [*before]
         self.since_first_run = since_first_run
@@ -70,6 +71,7 @@ class Recorder:
         self._queued: tuple[Callback, ...] | None = None
         self._threads: tuple[ThreadStack, ...] = ()
         self.has_threads_of_stall = False
+        self.transactions: frozenset[str] = frozenset()
 
     def add(self, taken: Taken, reading: Reading, *, late: float, for_gil: bool = True) -> None:
         """Keep one sample, with the callback it was in, and who waits for that to end."""
@@ -78,6 +80,9 @@ class Recorder:
             self._callbacks = closer.ready
         loop = self._loop()
         callback, borrowed = self._callback_reader.read(loop, closer)
+        transaction = None if borrowed is None else borrowed.transaction
+        if transaction is not None:
+            self.transactions |= {transaction}
         frames = closer.frames
         if self._samples and self._samples[-1].frames == frames:
             frames = self._samples[-1].frames  # equal stacks are one object
@@ -101,6 +106,18 @@ class Recorder:
             left = (closer.ready or 0) - (closer.number or 0) - 1
             ready = self._waiters.waiting.ready
             self._queued = tuple(waiting for waiting, _ in ready[: max(0, left)])
+
+    @property
+    def last_frames(self) -> tuple[RawFrame, ...]:
+        """The stack that was seen last; read by any thread."""
+        samples = self._samples
+        return samples[-1].frames if samples else ()
+
+    @property
+    def last_expected(self) -> str | None:
+        """The reason of the `expected_block` that was seen last; read by any thread."""
+        samples = self._samples
+        return samples[-1].expected if samples else None
 
     def variables_of_same(self, closer: Closer) -> Variables:
         """Those of the sample before, if the same callback still stands on the same stack.
@@ -152,11 +169,9 @@ class Recorder:
         late_poll: bool = False,
     ) -> Recording:
         """The stall as it is known now; `after` is a reading taken when it was over."""
-        if self._id is None:
-            self._id = uuid.uuid4().hex  # not before: it may let go of the GIL
         readings = [*self._readings, after]
         return Recording(
-            id=self._id,
+            id=self.id,
             where=self._where,
             started_at=stretch.started_at,
             ended_at=stretch.ended_at,

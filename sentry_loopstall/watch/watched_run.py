@@ -7,10 +7,11 @@ all of which let other threads run.
 
 # Annotations are no text here: a named tuple would compile each of them, a third of what it costs.
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ..clock import process_cpu
+from ..journal import Blocked
 from ..loan import Loan
 from ..recording import Gap, LoopThread, Recording, Variables
 from .callback_reader import ContextReader
@@ -80,6 +81,8 @@ class Instruments(NamedTuple):
     now: Callable[[], float]
     collector: CollectorClock
     throttle: ThrottleReader
+    stall_ids: Iterator[str]
+    note_blocked: Callable[[int, Blocked], None]
 
 
 class WatchedRun:
@@ -161,6 +164,8 @@ class WatchedRun:
         reading = self._reading(polling=pulse.stretch is None)
         before, was_busy = self.state.looked_at, self.state.stretch is not None
         decided = step(self.state, pulse, reading.at, timing)
+        if decided.ended is not None and decided.stalled:
+            self._note_blocked(decided.ended)
         self.state, self.look_at = decided.state, decided.look_at
         if self._rests(reading.at):
             self.look_at = reading.at + timing.threshold
@@ -173,6 +178,19 @@ class WatchedRun:
         if self._may_be_late_poll(look, glance, timing):
             return self._read_late_poll(look, glance)
         return look
+
+    def _note_blocked(self, stretch: Stretch) -> None:
+        # Before the state forgets it: a transaction that ends meanwhile asks for both.
+        if self.recorder is not None:
+            blocked = _blocked(self.recorder, stretch.started_at, stretch.ended_at)
+            self.instruments.note_blocked(self.probe.thread_id, blocked)
+
+    def present_stretch(self) -> Blocked | None:
+        """Runs on any thread: the late stretch that runs, or is over and was not looked at yet."""
+        state, recorder = self.state, self.recorder
+        if not state.late or recorder is None:
+            return None
+        return _blocked(recorder, state.started_at, self.probe.known_end())
 
     def _sample(self, look: Look, glance: Glance, timing: Timing) -> None:
         recorder = self.recorder
@@ -241,6 +259,7 @@ class WatchedRun:
         # Where only two looks tell when a stretch began, it may seem to be before the loop.
         since_first_run = max(0.0, started_at - self.first_run_at)
         return Recorder(
+            next(self.instruments.stall_ids),
             self.where,
             before,
             since_first_run,
@@ -380,6 +399,8 @@ class WatchedRun:
         recorder.add_gap(gap if gap is not None else Gap(since, ended_at - since, None))
         if timing.all_threads:
             recorder.set_threads(all_stacks(), of_stall=True)
+        blocked = _blocked(recorder, stretch.started_at, stretch.ended_at)
+        self.instruments.note_blocked(self.probe.thread_id, blocked)
         self.hand_over(recorder.recording(stretch, ongoing=False, after=after, late_poll=True))
 
     def _reading(self, *, polling: bool) -> Reading:
@@ -408,6 +429,17 @@ class WatchedRun:
 
 def _seconds(stretch: Stretch) -> float:
     return stretch.ended_at - stretch.started_at
+
+
+def _blocked(recorder: Recorder, started_at: float, ended_at: float | None) -> Blocked:
+    return Blocked(
+        recorder.id,
+        started_at,
+        ended_at,
+        recorder.transactions,
+        recorder.last_frames,
+        recorder.last_expected,
+    )
 
 
 def _further_in(variables: Variables, places: int) -> Variables:

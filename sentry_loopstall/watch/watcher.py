@@ -14,10 +14,12 @@ import weakref
 from _thread import get_ident
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 from types import CodeType
 from typing import Any
 
 from ..clock import monotonic
+from ..journal import Blocked, Journal, stall_ids
 from ..log import log_once
 from ..quiet_threads import unseen
 from ..recording import Gap, LoopThread, Recording
@@ -74,11 +76,16 @@ class Watcher:
         self._patience = Patience()
         self._of_loops: weakref.WeakKeyDictionary[Any, Patience] = weakref.WeakKeyDictionary()
         self.collector = CollectorClock()
-        self._instruments = Instruments(now, self.collector, ThrottleReader())
+        self._instruments: Instruments
+        self.journal = Journal(self._present_stretches)
         self._reset()
 
     def _reset(self) -> None:
         """For a new process: what belonged to the threads of the old one."""
+        self.journal.forget()
+        self._instruments = Instruments(
+            self._now, self.collector, ThrottleReader(), stall_ids(), self.journal.add
+        )
         self._life = Life(self._run)
         self._step_lock = threading.Lock()
         self._parking = Parking(self._now)
@@ -185,6 +192,19 @@ class Watcher:
     def skip_what_runs(self) -> None:
         """Never report what began before now, on any loop."""
         self._on_since = self._now()
+
+    def _present_stretches(self, thread_id: int) -> list[Blocked]:
+        """Runs on any thread: those of the loops of one that are late now."""
+        threshold = self._last_timing.threshold if self._last_timing is not None else inf
+        late = [
+            blocked
+            for run in list(self._runs.values())
+            if run.where.thread_id == thread_id and (blocked := run.present_stretch()) is not None
+        ]
+        if not late:
+            return late
+        now = self._now()
+        return [one for one in late if (one.ended_at or now) - one.started_at >= threshold]
 
     @property
     def is_alive(self) -> bool:

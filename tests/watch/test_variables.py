@@ -619,7 +619,7 @@ def test_the_variables_of_another_callback_are_never_taken_for_its_own() -> None
     """It may stand on the same line, for another request."""
     loop = asyncio.new_event_loop()
     recorder = Recorder(
-        MAIN_THREAD, (), 0.0, started_at=0.0, loop=lambda: loop, reader=READ_NOTHING
+        "id", MAIN_THREAD, (), 0.0, started_at=0.0, loop=lambda: loop, reader=READ_NOTHING
     )
 
     def closer(number: int | None, stack: RawFrame = PRICE) -> Closer:
