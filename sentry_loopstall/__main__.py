@@ -15,9 +15,9 @@ from importlib.machinery import SourceFileLoader, SourcelessFileLoader
 from types import CodeType, ModuleType, TracebackType
 from typing import cast
 
-from .console import Console, Page, wants_colour, writer
 from .detection import Detection
 from .options import Options
+from .report.terminal import Console, Page, wants_colour, writer
 
 COMMAND = "python -m sentry_loopstall"
 THRESHOLD = 0.1  # seconds; asyncio's own idea of slow

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sentry_loopstall.report.limits import HOUR, HeldBack, Key
-from sentry_loopstall.report.shared_limits import (
+from sentry_loopstall.limits.fleet import (
     Answer,
     Ask,
     Refused,
@@ -19,6 +18,7 @@ from sentry_loopstall.report.shared_limits import (
     Settlement,
     Unanswered,
 )
+from sentry_loopstall.limits.judge import HOUR, HeldBack, Key
 from sentry_loopstall.stall import Outcome
 
 MILLI = 1000

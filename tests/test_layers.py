@@ -18,9 +18,10 @@ PACKAGE = "sentry_loopstall"
 
 # What a layer may not know of.
 FORBIDDEN = {
-    "watch": ("diagnose", "report", "integration", "detection", "console"),
-    "diagnose": ("watch", "report", "integration", "detection", "console"),
-    "report": ("watch", "integration", "detection", "console"),
+    "watch": ("diagnose", "limits", "report", "integration", "detection"),
+    "diagnose": ("watch", "limits", "report", "integration", "detection"),
+    "limits": ("watch", "diagnose", "report", "integration", "detection"),
+    "report": ("watch", "integration", "detection"),
 }
 # Plain records and helpers: they know of no layer at all.
 BASICS = (
@@ -49,7 +50,7 @@ OUTSIDE = {
         "sdk",
     },
     "wrapt": {"detection", "watch.loop_hook", "watch.polls"},
-    "redis": {"report.redis_server"},
+    "redis": {"limits.redis_server"},
 }
 STARTS_THREADS = {"quiet_threads"}
 ASKS_FOR_THREADS = {"watch.life", "report.reporter"}

@@ -33,12 +33,12 @@ from benchmarks.table import quoted
 from example_app.receiver import EnvelopeReceiver
 from example_app.scenarios import MISTAKES
 from sentry_loopstall import Cause, Culprit, Evidence, Frame, Outcome, Stall, Waiters
-from sentry_loopstall.console import EXPLANATIONS
+from sentry_loopstall.limits.fleet import KEEP, PUSH_AFTER, WARN_AFTER
+from sentry_loopstall.limits.judge import Limits, Permit, Subject
+from sentry_loopstall.limits.redis_server import TIMEOUT
 from sentry_loopstall.options import _FROM_ENVIRONMENT, Options, enabled
-from sentry_loopstall.report.limits import Limits, Permit, Subject
-from sentry_loopstall.report.redis_server import TIMEOUT
 from sentry_loopstall.report.scrubbing import Scrubber
-from sentry_loopstall.report.shared_limits import KEEP, PUSH_AFTER, WARN_AFTER
+from sentry_loopstall.report.terminal import EXPLANATIONS
 from sentry_loopstall.server_url import ServerUrl
 from sentry_loopstall.watch.variables import MAX_NAME, Reader
 

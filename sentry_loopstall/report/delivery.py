@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..diagnose.diagnosis import Diagnosis, Finding
 from ..diagnose.in_app import InAppRules
+from ..limits.judge import Limits, Permit, Subject
 from ..log import log_once
 from ..options import Options
 from ..quiet_threads import as_usual
@@ -27,14 +28,13 @@ from .detail import detail
 from .event import Suppressed, fingerprint
 from .held_back import HeldBack
 from .late_loading import forks_wait
-from .limits import Limits, Permit, Subject
 from .story import Story
 from .trace import Named
 
 if TYPE_CHECKING:
     # Loaded where they are asked for: a seventh of what the package's import takes (measured).
+    from ..limits.fleet import SharedLimits
     from .flamegraph import Flamegraph
-    from .shared_limits import SharedLimits
 
 MAX_HANGS = 100
 
@@ -149,8 +149,8 @@ class Delivery:
             self.tend(leaving=True)
             # Not before: only few want them, or have the package that they import.
             with forks_wait():
-                from .redis_server import RedisServer  # noqa: PLC0415
-                from .shared_limits import SharedLimits  # noqa: PLC0415
+                from ..limits.fleet import SharedLimits  # noqa: PLC0415
+                from ..limits.redis_server import RedisServer  # noqa: PLC0415
 
             shared = SharedLimits(self._limits, RedisServer(url, service))
             self._shared = url, service, shared

@@ -19,10 +19,10 @@ import sentry_loopstall
 import sentry_loopstall.diagnose
 import sentry_loopstall.report
 from sentry_loopstall import Outcome, Stall
+from sentry_loopstall.limits.judge import Limits
 from sentry_loopstall.loan import Borrowed
 from sentry_loopstall.recording import Callback, Recording, Waiting
 from sentry_loopstall.report.delivery import Delivery
-from sentry_loopstall.report.limits import Limits
 
 from ..conftest import Captured, Init, Swallowed
 from ..fakes import frame, library, loop_frame, recording, spans

@@ -18,10 +18,10 @@ from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
 
 from sentry_loopstall import LoopStallIntegration
+from sentry_loopstall.limits.fleet import Answer, Request
+from sentry_loopstall.limits.redis_server import RedisServer
 from sentry_loopstall.recording import Recording
 from sentry_loopstall.report.delivery import Delivery
-from sentry_loopstall.report.redis_server import RedisServer
-from sentry_loopstall.report.shared_limits import Answer, Request
 from tests.fakes import evenly, frame
 
 SIZE, SECONDS, FIRST, LARGEST = map(float, sys.argv[1:])

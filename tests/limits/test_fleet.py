@@ -14,15 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentry_loopstall.options import Options
-from sentry_loopstall.report.limits import HOUR, Limits, Permit, Subject
-from sentry_loopstall.report.shared_limits import (
+from sentry_loopstall.limits.fleet import (
     ASK_AGAIN_AFTER,
     LARGEST_COOL_DOWN,
     PUSH_AFTER,
     WARN_AFTER,
     SharedLimits,
 )
+from sentry_loopstall.limits.judge import HOUR, Limits, Permit, Subject
+from sentry_loopstall.options import Options
 from sentry_loopstall.stall import Cause, Outcome
 
 from ..fake_server import FakeServer, State

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sentry_loopstall.report import redis_server, shared_script
-from sentry_loopstall.report.limits import HOUR, HeldBack
-from sentry_loopstall.report.redis_server import RedisServer
-from sentry_loopstall.report.shared_limits import KEEP, Answer, Ask, Request, Settlement
+from sentry_loopstall.limits import redis_script, redis_server
+from sentry_loopstall.limits.fleet import KEEP, Answer, Ask, Request, Settlement
+from sentry_loopstall.limits.judge import HOUR, HeldBack
+from sentry_loopstall.limits.redis_server import RedisServer
 from sentry_loopstall.server_url import ServerUrl
 
 from ..fake_server import State
@@ -61,14 +61,14 @@ class Both:
 @pytest.fixture
 def both(redis: RedisProcess, monkeypatch: pytest.MonkeyPatch) -> Both:
     """The script reads the clock from a key beside the others."""
-    assert shared_script.SCRIPT.count("redis.call('TIME')") == 1
+    assert redis_script.SCRIPT.count("redis.call('TIME')") == 1
     clock = "string.gsub(KEYS[2], ':hour$', ':clock')"
     ours = (
         f"(function() local t = redis.call('GET', ({clock})) "
         "return {math.floor(t / 1000), t % 1000 * 1000} end)()"
     )
     monkeypatch.setattr(
-        redis_server, "SCRIPT", shared_script.SCRIPT.replace("redis.call('TIME')", ours)
+        redis_server, "SCRIPT", redis_script.SCRIPT.replace("redis.call('TIME')", ours)
     )
     return Both(redis)
 

@@ -14,10 +14,7 @@ import pytest
 import sentry_sdk
 from sentry_sdk.integrations.redis import RedisIntegration
 
-from sentry_loopstall.options import Options
-from sentry_loopstall.report.limits import HeldBack, Limits, Permit
-from sentry_loopstall.report.redis_server import TIMEOUT, RedisServer
-from sentry_loopstall.report.shared_limits import (
+from sentry_loopstall.limits.fleet import (
     KEEP,
     LARGEST_COOL_DOWN,
     PUSH_AFTER,
@@ -28,6 +25,9 @@ from sentry_loopstall.report.shared_limits import (
     SharedLimits,
     Unanswered,
 )
+from sentry_loopstall.limits.judge import HeldBack, Limits, Permit
+from sentry_loopstall.limits.redis_server import TIMEOUT, RedisServer
+from sentry_loopstall.options import Options
 from sentry_loopstall.server_url import ServerUrl
 from sentry_loopstall.stall import Outcome
 
@@ -36,7 +36,7 @@ from ..fakes import FakeClock
 from ..redis_process import RedisProcess, needs_redis
 from ..sdk import ops_of_spans, transaction
 from .subjects import hang, stall
-from .test_shared_limits import ALLOWANCE, BACKOFF, SENT
+from .test_fleet import ALLOWANCE, BACKOFF, SENT
 
 pytestmark = needs_redis
 
@@ -444,12 +444,13 @@ def test_counts_are_pushed_when_stalls_have_stopped(
     init: Init, captured: Captured, own_redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reporter's thread stays for it, and ends afterwards."""
-    from sentry_loopstall.report import reporter, shared_limits
+    from sentry_loopstall.limits import fleet
+    from sentry_loopstall.report import reporter
 
     from ..conftest import our_threads
     from ..test_readme import block_loop
 
-    monkeypatch.setattr(shared_limits, "PUSH_AFTER", 1.0)
+    monkeypatch.setattr(fleet, "PUSH_AFTER", 1.0)
     monkeypatch.setattr(reporter, "TEND_EVERY", 0.05)
     init({"shared_limits": own_redis.url})
     for _ in range(3):

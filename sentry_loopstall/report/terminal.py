@@ -12,15 +12,15 @@ from enum import StrEnum
 from itertools import groupby
 from typing import IO, NamedTuple
 
-from .diagnose.culprit import Run
-from .diagnose.diagnosis import Diagnosis, Finding, diagnose
-from .diagnose.in_app import CodeFrame, InAppRules
-from .options import Options, enabled
-from .recording import Recording
-from .report.event import story, title
-from .report.frames import Presentation
-from .report.source import forget, window
-from .stall import Cause
+from ..diagnose.culprit import Run
+from ..diagnose.diagnosis import Diagnosis, Finding, diagnose
+from ..diagnose.in_app import CodeFrame, InAppRules
+from ..options import Options, enabled
+from ..recording import Recording
+from ..stall import Cause
+from .event import story, title
+from .frames import Presentation
+from .source import forget, window
 
 OUTER_FRAMES = 8  # in-app frames shown of a long stack; recursion counts as one
 INNER_FRAMES = 12

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sentry_loopstall.limits.judge import HOUR, MAX_CULPRITS, Limits, Permit, Subject
 from sentry_loopstall.options import Options
-from sentry_loopstall.report.limits import HOUR, MAX_CULPRITS, Limits, Permit, Subject
 from sentry_loopstall.stall import Cause, Outcome
 
 from ..fakes import FakeClock

@@ -20,7 +20,7 @@ from ..clock import monotonic
 from ..log import logger
 from ..options import Options
 from ..stall import Outcome
-from .limits import HOUR, KEPT_FOR_NEW, MAX_CULPRITS, HeldBack, Key, Limits, Permit, Subject
+from .judge import HOUR, KEPT_FOR_NEW, MAX_CULPRITS, HeldBack, Key, Limits, Permit, Subject
 
 PUSH_AFTER = 10.0  # seconds between two batches of counts
 BATCH = 200  # culprits in one of them

@@ -16,15 +16,6 @@ import pytest
 
 import sentry_loopstall
 from sentry_loopstall.__main__ import UsageError, parse
-from sentry_loopstall.console import (
-    EXPLANATIONS,
-    Console,
-    Page,
-    blocked_by,
-    carets,
-    printable,
-    render,
-)
 from sentry_loopstall.diagnose.diagnosis import Diagnosis, diagnose
 from sentry_loopstall.diagnose.in_app import InAppRules
 from sentry_loopstall.options import Options
@@ -37,9 +28,18 @@ from sentry_loopstall.recording import (
     Sample,
 )
 from sentry_loopstall.report.frames import Presentation
+from sentry_loopstall.report.terminal import (
+    EXPLANATIONS,
+    Console,
+    Page,
+    blocked_by,
+    carets,
+    printable,
+    render,
+)
 from sentry_loopstall.stall import Cause
 
-SCENARIOS = Path(__file__).parent / "scenarios"
+SCENARIOS = Path(__file__).parents[1] / "scenarios"
 NOTHING = "\nsentry_loopstall: nothing blocked the event loop for 0.1 s or longer\n"
 SUMMARY = "sentry_loopstall: what blocked the event loop"
 UNDER_DETECTION = ("-m", "sentry_loopstall")

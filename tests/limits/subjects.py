@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
-from sentry_loopstall.report.limits import Subject
+from sentry_loopstall.limits.judge import Subject
 from sentry_loopstall.stall import Cause
 
 stall_ids = map(str, count())

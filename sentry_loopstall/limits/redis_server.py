@@ -18,9 +18,9 @@ from redis.retry import Retry
 
 from ..server_url import ServerUrl
 from ..stall import Outcome
-from .limits import Key
-from .shared_limits import Answer, Refused, Request, Unanswered
-from .shared_script import SCRIPT
+from .fleet import Answer, Refused, Request, Unanswered
+from .judge import Key
+from .redis_script import SCRIPT
 
 TIMEOUT = 0.2  # seconds for the connection, and for each answer
 MAX_MESSAGE = 200  # characters of an error's text
