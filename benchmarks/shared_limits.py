@@ -13,8 +13,9 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from sentry_loopstall.limits.allowance import HOUR
 from sentry_loopstall.limits.fleet import SharedLimits
-from sentry_loopstall.limits.judge import HOUR, Limits, Permit, Subject
+from sentry_loopstall.limits.judge import Limits, Permit, Subject
 from sentry_loopstall.options import Options
 from sentry_loopstall.stall import Cause, Outcome
 from tests.fake_server import FakeServer, State

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sentry_loopstall.limits.allowance import HOUR
 from sentry_loopstall.limits.fleet import (
     Answer,
     Ask,
@@ -18,7 +19,7 @@ from sentry_loopstall.limits.fleet import (
     Settlement,
     Unanswered,
 )
-from sentry_loopstall.limits.judge import HOUR, HeldBack, Key
+from sentry_loopstall.limits.memory import HeldBack, Key
 from sentry_loopstall.stall import Outcome
 
 MILLI = 1000

@@ -20,7 +20,9 @@ from ..clock import monotonic
 from ..log import logger
 from ..options import Options
 from ..stall import Outcome
-from .judge import HOUR, KEPT_FOR_NEW, MAX_CULPRITS, HeldBack, Key, Limits, Permit, Subject
+from .allowance import HOUR, KEPT_FOR_NEW
+from .judge import Limits, Permit, Subject
+from .memory import MAX_CULPRITS, HeldBack, Key
 
 PUSH_AFTER = 10.0  # seconds between two batches of counts
 BATCH = 200  # culprits in one of them

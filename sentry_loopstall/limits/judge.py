@@ -5,7 +5,6 @@ Nothing is forgotten silently: what was held back of a culprit is told with its 
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -14,13 +13,8 @@ from typing import NamedTuple
 from ..clock import monotonic
 from ..options import Options
 from ..stall import Cause, Outcome
-
-HOUR = 3600.0
-MAX_CULPRITS = 2000  # remembered; the least recent is forgotten first
-MAX_HANGS = 100
-KEPT_FOR_NEW = 0.25  # share of the allowance for culprits that had no event yet
-
-Key = tuple[str, ...]
+from .allowance import Allowance
+from .memory import HeldBack, Key, Known, Memory
 
 
 class Subject(NamedTuple):
@@ -53,43 +47,13 @@ class Permit:
     reserved_at: float | None
 
 
-@dataclass(slots=True)
-class Known:
-    """What is remembered of a culprit; times are seconds on the monotonic clock."""
-
-    had_event: bool = False
-    interval: float = 0.0
-    silent_until: float | None = None
-    seen_at: float | None = None
-    suppressed_events: int = 0
-    suppressed_seconds: float = 0.0
-
-
-class HeldBack(NamedTuple):
-    """Stalls of a culprit that were not sent; `seen_at` on the monotonic clock: its last stall."""
-
-    key: Key
-    events: int
-    seconds: float
-    seen_at: float
-
-
-@dataclass(slots=True)
-class Hang:
-    """What became of a stall's report while it lasted: any event arrived, or why one did not."""
-
-    arrived: bool = False
-    refused: Outcome | None = None
-
-
 class Limits:
     """Backoff by culprit, an allowance for the process, over a sliding hour."""
 
     def __init__(self, now: Callable[[], float] = monotonic) -> None:
         self._now = now
-        self._known: OrderedDict[Key, Known] = OrderedDict()
-        self._sent_at: deque[float] = deque()
-        self._hangs: OrderedDict[str, Hang] = OrderedDict()
+        self._memory = Memory()
+        self._allowance = Allowance()
 
     def judge(
         self,
@@ -104,17 +68,17 @@ class Limits:
         called only when everything cheaper let the event through.
         """
         now = self._now()
-        known = self._remember(subject.key)
-        self._start_again(known, now)
+        known = self._memory.culprit(subject.key)
+        known.start_again(now)
         verdict = self._verdict(subject, options, known, now, ask=ask, healthy=healthy)
         known.seen_at = now
         if subject.ongoing:
             # It is counted when it ends.
-            hang = self._hang(subject)
+            hang = self._memory.hang(subject.stall_id)
             if not isinstance(verdict, Permit):
                 hang.refused = verdict
         elif not isinstance(verdict, Permit):
-            self._hold_back(known, subject)
+            known.hold_back(subject.seconds)
         return verdict
 
     def _verdict(
@@ -132,8 +96,7 @@ class Limits:
             return refused
         if subject.ends_hang:
             return self._verdict_on_end_of_hang(subject, options, known, now)
-        silent = known.silent_until is not None and now < known.silent_until
-        if silent and not subject.ongoing:
+        if known.is_silent(now) and not subject.ongoing:
             return Outcome.BACKOFF
         if ask is not None and subject.chance >= float(ask()):
             return Outcome.SAMPLED
@@ -145,7 +108,7 @@ class Limits:
         self, subject: Subject, options: Options, known: Known, now: float
     ) -> Permit | Outcome:
         """Told if the hang was; one of the two uses the allowance."""
-        hang = self._hang(subject)
+        hang = self._memory.hang(subject.stall_id)
         if hang.arrived:
             return self._permit(subject, known, None)
         if hang.refused is not None:
@@ -155,10 +118,11 @@ class Limits:
     def _reserved(
         self, subject: Subject, options: Options, known: Known, now: float
     ) -> Permit | Outcome:
-        if not self._allowed(known, options.max_events_per_hour, now):
+        most = options.max_events_per_hour
+        if not self._allowance.has_room(now, most, had_event=known.had_event):
             return Outcome.ALLOWANCE
         permit = self._permit(subject, known, now)
-        self._sent_at.append(now)
+        self._allowance.take(now)
         return permit
 
     def settle(self, permit: Permit, outcome: Outcome, options: Options) -> None:
@@ -167,101 +131,53 @@ class Limits:
         Only one that the client accepted uses the allowance; one that `before_send` dropped
         starts the backoff all the same, or it would be built again for every stall.
         """
-        known = self._remember(permit.subject.key)
+        subject, known = permit.subject, self._memory.culprit(permit.subject.key)
         if outcome is not Outcome.SENT and permit.reserved_at is not None:
-            self._sent_at.remove(permit.reserved_at)
-        if permit.subject.ongoing and outcome is Outcome.SENT:
-            self._hang(permit.subject).arrived = True
+            self._allowance.give_back(permit.reserved_at)
+        if subject.ongoing and outcome is Outcome.SENT:
+            self._memory.hang(subject.stall_id).arrived = True
         if outcome is Outcome.SENT:
-            known.had_event = True
-            known.suppressed_events = max(0, known.suppressed_events - permit.suppressed_events)
-            known.suppressed_seconds = max(
-                0.0, known.suppressed_seconds - permit.suppressed_seconds
-            )
-        elif not permit.subject.ongoing:
-            self._hold_back(known, permit.subject)
-        hang = permit.subject.ongoing or permit.subject.ends_hang
+            known.tell(permit.suppressed_events, permit.suppressed_seconds)
+        elif not subject.ongoing:
+            known.hold_back(subject.seconds)
+        hang = subject.ongoing or subject.ends_hang
         if outcome in (Outcome.SENT, Outcome.DROPPED) and not hang:
-            first, largest = options.culprit_backoff
-            known.interval = min(largest, known.interval * 2 or first)
-            known.silent_until = self._now() + known.interval
+            known.back_off(self._now(), *options.culprit_backoff)
 
     def withdraw(self, permit: Permit, outcome: Outcome) -> None:
         """Who sees more than this process refuses what was permitted here."""
+        subject = permit.subject
         if permit.reserved_at is not None:
-            self._sent_at.remove(permit.reserved_at)
-        if permit.subject.ongoing:
-            self._hang(permit.subject).refused = outcome
+            self._allowance.give_back(permit.reserved_at)
+        if subject.ongoing:
+            self._memory.hang(subject.stall_id).refused = outcome
         else:
-            self._hold_back(self._remember(permit.subject.key), permit.subject)
+            self._memory.culprit(subject.key).hold_back(subject.seconds)
 
     def learn(self, key: Key, interval: float, silent_for: float) -> None:
         """What the same rules have decided elsewhere: silence from now on, its interval."""
-        known = self._remember(key)
+        known = self._memory.culprit(key)
         known.interval = interval
         known.silent_until = self._now() + silent_for
 
     def held_back(self, key: Key) -> tuple[int, float]:
         """How many stalls of a culprit, of how many seconds, wait to be told with an event."""
-        known = self._known.get(key) or Known()
-        return known.suppressed_events, known.suppressed_seconds
+        return self._memory.held_back(key)
 
     def take_held_back(self, most: int, first: Key | None = None) -> list[HeldBack]:
         """What was held back, to be told elsewhere: of at most so many culprits, `first` first."""
-        with_counts = [key for key, known in self._known.items() if known.suppressed_events]
-        with_counts.sort(key=lambda key: key != first)
-        taken = []
-        for key in with_counts[:most]:
-            known = self._known[key]
-            seen_at = self._now() if known.seen_at is None else known.seen_at
-            taken.append(HeldBack(key, known.suppressed_events, known.suppressed_seconds, seen_at))
-            known.suppressed_events, known.suppressed_seconds = 0, 0.0
-        return taken
+        return self._memory.take_held_back(self._now(), most, first)
 
     def give_back(self, held_back: HeldBack) -> None:
         """It was not told elsewhere after all."""
-        known = self._remember(held_back.key)
-        known.suppressed_events += held_back.events
-        known.suppressed_seconds += held_back.seconds
+        self._memory.give_back(held_back)
 
     def has_held_back(self) -> bool:
         """Whether anything waits to be told with an event."""
-        return any(known.suppressed_events for known in self._known.values())
+        return self._memory.has_held_back()
 
     def _permit(self, subject: Subject, known: Known, reserved_at: float | None) -> Permit:
         return Permit(subject, known.suppressed_events, known.suppressed_seconds, reserved_at)
-
-    def _remember(self, key: Key) -> Known:
-        known = self._known.pop(key, None) or Known()
-        self._known[key] = known
-        if len(self._known) > MAX_CULPRITS:
-            self._known.popitem(last=False)
-        return known
-
-    def _hang(self, subject: Subject) -> Hang:
-        hang = self._hangs.pop(subject.stall_id, None) or Hang()
-        self._hangs[subject.stall_id] = hang
-        if len(self._hangs) > MAX_HANGS:
-            self._hangs.popitem(last=False)
-        return hang
-
-    @staticmethod
-    def _start_again(known: Known, now: float) -> None:
-        """A culprit that was quiet for twice its interval is treated as at first."""
-        if known.seen_at is not None and now - known.seen_at >= 2 * known.interval > 0:
-            known.interval = 0.0
-            known.silent_until = None
-
-    def _allowed(self, known: Known, most: int, now: float) -> bool:
-        while self._sent_at and self._sent_at[0] <= now - HOUR:
-            self._sent_at.popleft()
-        kept = int(most * KEPT_FOR_NEW) if known.had_event else 0
-        return len(self._sent_at) < most - kept
-
-    @staticmethod
-    def _hold_back(known: Known, subject: Subject) -> None:
-        known.suppressed_events += 1
-        known.suppressed_seconds += subject.seconds
 
 
 def _refused_by_itself(subject: Subject, options: Options, *, asks: bool) -> Outcome | None:

@@ -19,7 +19,7 @@ from redis.retry import Retry
 from ..server_url import ServerUrl
 from ..stall import Outcome
 from .fleet import Answer, Refused, Request, Unanswered
-from .judge import Key
+from .memory import Key
 from .redis_script import SCRIPT
 
 TIMEOUT = 0.2  # seconds for the connection, and for each answer

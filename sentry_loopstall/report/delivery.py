@@ -75,7 +75,7 @@ class Delivery:
         listening = detail("the client's options", scope.listening, _only_options())
         # Under another listener the watcher may look for shorter stalls than this one wants.
         if listening is None or recording.duration < listening.options.threshold:
-            self._note(recording.id, Named(is_none=True))
+            detail("a trace", partial(self._note, recording.id, Named(is_none=True)), None)
             return
         story = Story(recording, listening)
         outcomes = detail("an event", partial(self._deliver, story, listening.options), None)
@@ -95,7 +95,8 @@ class Delivery:
         """What became of each of a stall's events; nothing where there is nothing to say."""
         chance, ends_hang = self._chance(story.recording)
         diagnosis = story.bare
-        self._note(story.recording.id, _named(diagnosis))
+        named = detail("a trace", partial(_named, diagnosis), Named())
+        detail("a trace", partial(self._note, story.recording.id, named), None)
         if diagnosis is None:
             return []
         local: Limits | SharedLimits = self._limits

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sentry_loopstall.limits.allowance import HOUR
 from sentry_loopstall.limits.fleet import (
     ASK_AGAIN_AFTER,
     LARGEST_COOL_DOWN,
@@ -21,7 +22,7 @@ from sentry_loopstall.limits.fleet import (
     WARN_AFTER,
     SharedLimits,
 )
-from sentry_loopstall.limits.judge import HOUR, Limits, Permit, Subject
+from sentry_loopstall.limits.judge import Limits, Permit, Subject
 from sentry_loopstall.options import Options
 from sentry_loopstall.stall import Cause, Outcome
 

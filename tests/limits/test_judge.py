@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentry_loopstall.limits.judge import HOUR, MAX_CULPRITS, Limits, Permit, Subject
+from sentry_loopstall.limits.allowance import HOUR
+from sentry_loopstall.limits.judge import Limits, Permit, Subject
+from sentry_loopstall.limits.memory import MAX_CULPRITS
 from sentry_loopstall.options import Options
 from sentry_loopstall.stall import Cause, Outcome
 
@@ -540,7 +542,7 @@ def test_hangs_that_never_end_take_no_memory_without_end() -> None:
     process = Process(Options(max_events_per_hour=10_000))
     for number in range(1000):
         process.tell(hang(stall_id=f"hang {number}"))
-    assert len(process.limits._hangs) <= 100
+    assert len(process.limits._memory._hangs) <= 100
 
 
 # Memory
@@ -551,7 +553,7 @@ def test_twenty_thousand_culprits_leave_the_most_recent_two_thousand() -> None:
     process = Process(Options(max_events_per_hour=100_000))
     for number in range(20_000):
         assert process.tell(stall(f"shop.f{number}")) is SENT
-    assert len(process.limits._known) == MAX_CULPRITS
+    assert len(process.limits._memory._known) == MAX_CULPRITS
     assert process.tell(stall("shop.f19999")) is Outcome.BACKOFF
     assert process.tell(stall(f"shop.f{20_000 - MAX_CULPRITS}")) is Outcome.BACKOFF
     assert process.tell(stall("shop.f0")) is SENT
@@ -572,7 +574,7 @@ def test_the_hour_holds_no_more_moments_than_the_allowance() -> None:
     for number in range(1000):
         process.tell(stall(f"shop.f{number}"))
         process.clock.advance(60)
-        assert len(process.limits._sent_at) <= 5
+        assert len(process.limits._allowance._sent_at) <= 5
 
 
 # All of it in random order

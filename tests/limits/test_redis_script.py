@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sentry_loopstall.limits import redis_script, redis_server
+from sentry_loopstall.limits.allowance import HOUR
 from sentry_loopstall.limits.fleet import KEEP, Answer, Ask, Request, Settlement
-from sentry_loopstall.limits.judge import HOUR, HeldBack
+from sentry_loopstall.limits.memory import HeldBack
 from sentry_loopstall.limits.redis_server import RedisServer
 from sentry_loopstall.server_url import ServerUrl
 

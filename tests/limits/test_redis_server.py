@@ -25,7 +25,8 @@ from sentry_loopstall.limits.fleet import (
     SharedLimits,
     Unanswered,
 )
-from sentry_loopstall.limits.judge import HeldBack, Limits, Permit
+from sentry_loopstall.limits.judge import Limits, Permit
+from sentry_loopstall.limits.memory import HeldBack
 from sentry_loopstall.limits.redis_server import TIMEOUT, RedisServer
 from sentry_loopstall.options import Options
 from sentry_loopstall.server_url import ServerUrl

@@ -17,6 +17,7 @@ import pytest
 
 import sentry_loopstall
 import sentry_loopstall.diagnose
+import sentry_loopstall.limits
 import sentry_loopstall.report
 from sentry_loopstall import Outcome, Stall
 from sentry_loopstall.limits.judge import Limits
@@ -29,13 +30,15 @@ from ..fakes import frame, library, loop_frame, recording, spans
 
 # What starts threads or loads modules, and what is not part of a story without a fleet.
 ELSEWHERE = {
+    "limits.fleet",
+    "limits.redis_script",
+    "limits.redis_server",
     "report.blamable",
     "report.late_loading",
+    "report.naming",
     "report.on_demand",
-    "report.redis_server",
     "report.reporter",
-    "report.shared_limits",
-    "report.shared_script",
+    "report.terminal",
 }
 # What catches the failures of the others, and has nothing else to do.
 CATCHES = {
@@ -46,6 +49,9 @@ CATCHES = {
     "report.delivery.call_on_stall",
     "report.detail.detail",
     "report.story.Story.stall",
+    # On the thread that ends a transaction: `test_trace` looks at them.
+    "report.trace.TraceReader.process",
+    "report.trace.TraceReader.add_to_segment",
 }
 
 
@@ -61,7 +67,7 @@ class Function(NamedTuple):
 
 
 def functions() -> Iterator[Function]:
-    for package in (sentry_loopstall.diagnose, sentry_loopstall.report):
+    for package in (sentry_loopstall.diagnose, sentry_loopstall.limits, sentry_loopstall.report):
         for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             short = found.name.removeprefix("sentry_loopstall.")
             if short in ELSEWHERE:
@@ -120,7 +126,7 @@ def test_there_is_something_to_break() -> None:
     names = {one.name for one in FUNCTIONS}
     assert len(names) > 150
     assert {"diagnose.diagnosis.diagnose", "report.event.title", "report.scope.capture"} <= names
-    assert {"diagnose.samples.Stack.frames", "report.limits.Limits.judge"} <= names
+    assert {"diagnose.samples.Stack.frames", "limits.judge.Limits.judge"} <= names
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda one: one.name)
@@ -141,7 +147,7 @@ def test_a_function_that_fails_costs_no_stall(
     assert type(stall) is Stall
     assert isinstance(stall.outcome, Outcome)
     assert (stall.outcome is Outcome.SENT) == bool(captured.events)
-    assert len(limits._sent_at) == len(captured.events)
+    assert len(limits._allowance._sent_at) == len(captured.events)
     assert all(str(OursError.__name__) not in str(event) for event in captured.events)
     swallowed.records.clear()
 
