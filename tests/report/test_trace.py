@@ -8,13 +8,14 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
 import sentry_sdk
 from sentry_sdk.utils import AnnotatedValue  # type: ignore[attr-defined]  # 2.12 has it only there
 
-from sentry_loopstall import expected_block
+from sentry_loopstall import Stall, expected_block
 from sentry_loopstall.journal import Blocked, Journal
 from sentry_loopstall.report.trace import MAX_SPANS, Named, Names, TraceReader
 
@@ -73,6 +74,19 @@ def traces(captured: Captured) -> dict[str, Event]:
 
 def stretches(transaction: Event) -> list[Event]:
     return [span for span in transaction["spans"] if span["op"] == "loop_stall"]
+
+
+def times_of(transaction: Event) -> tuple[float, float]:
+    """Seconds since the epoch."""
+    if sdk.IS_SDK_3:
+        return transaction["start_timestamp"], transaction["end_timestamp"]
+    moments = (transaction["start_timestamp"], transaction["timestamp"])
+    first, last = (datetime.fromisoformat(moment).timestamp() for moment in moments)
+    return first, last
+
+
+def overlap(stall: Stall, first: float, last: float) -> float:
+    return max(0.0, min(last, stall.started_at + stall.duration) - max(first, stall.started_at))
 
 
 # What stays as it is
@@ -166,8 +180,11 @@ def test_everybody_on_the_thread_is_told_how_long_it_was_kept_waiting(
     for name, (began, ended) in lives.items():
         truth = sum(max(0.0, min(ended, last) - max(began, first)) for first, last in blocks)
         said = (blocked_ms(found[name]) or 0.0) / 1000
-        # What else ran in the same stretch counts, too: the loop stood still for it.
-        assert truth - 0.025 <= said <= truth + 0.25 * BLOCK * len(blocks) + 0.05, name
+        assert said >= truth - 0.03, name
+        # A busy machine makes stalls of its own; what was told is what is in the trace.
+        first, last = times_of(found[name])
+        told = sum(overlap(stall, first, last) for stall in captured.stalls)
+        assert said == pytest.approx(told, abs=0.03), name
     if not sdk.IS_SDK_3:
         own = {name: [span["data"]["loop_stall.own"] for span in stretches(found[name])]
                for name in ("POST /0.1", "GET /29")}  # fmt: skip
@@ -252,11 +269,15 @@ def test_what_limits_hold_back_and_what_was_expected_count_as_well(
 
     asyncio.run(main())
     described = [span["description"] for span in stretches(traces(captured)["GET /"])]
-    assert described == [
+    assert described[:2] == [
         "event loop blocked by tests.blocking.nap",
         "event loop blocked by tests.blocking.doze",
-        "event loop blocked by tests.blocking.spin (expected: warms the cache)",
     ]
+    # On a busy machine it may have got no CPU, so that nobody is to blame.
+    assert described[2] in (
+        "event loop blocked by tests.blocking.spin (expected: warms the cache)",
+        "event loop blocked (expected: warms the cache)",
+    )
     assert len(captured.events) == 1
 
 
@@ -332,6 +353,37 @@ def test_where_spans_are_streamed_the_segment_has_it_as_attributes(
         assert found[name]["loop_stall.own"]["value"] is own
         assert len(found[name]["loop_stall.stall_id"]["value"]) == 32
     assert sorted(asked) == ["culprit", "victim"], "and what the application asks is asked still"
+
+
+@sdk.sdk_2_only
+def test_sentry_keeps_all_of_it(init: Init, captured: Captured) -> None:
+    processing = pytest.importorskip(
+        "sentry_relay.processing", reason="sentry-relay has no wheel for this platform or Python"
+    )
+    init(traces_sample_rate=1.0)
+
+    async def main() -> None:
+        await asyncio.sleep(0.1)
+        with request("GET /"):
+            nap(BLOCK)
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+    sent = traces(captured)["GET /"]
+    normalizer = processing.StoreNormalizer(remove_other=True, enable_trimming=True)
+    stored = normalizer.normalize_event(json.loads(json.dumps(sent)))
+    assert not stored.get("_meta")
+    assert (
+        stored["measurements"]["loop_stall.blocked"] == sent["measurements"]["loop_stall.blocked"]
+    )
+    (before,), (after,) = stretches(sent), stretches(stored)
+    for name in ("op", "description", "span_id", "parent_span_id", "trace_id"):
+        assert after[name] == before[name]
+    assert {name: value for name, value in before["data"].items() if value is not None}.items() <= (
+        after["data"].items()
+    )
+    in_trace = stored["contexts"]["trace"]["data"]["loop_stall.blocked_ms"]
+    assert in_trace == blocked_ms(sent)
 
 
 # Pure: the shape of what is added
