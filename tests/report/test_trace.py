@@ -181,10 +181,11 @@ def test_everybody_on_the_thread_is_told_how_long_it_was_kept_waiting(
         truth = sum(max(0.0, min(ended, last) - max(began, first)) for first, last in blocks)
         said = (blocked_ms(found[name]) or 0.0) / 1000
         assert said >= truth - 0.03, name
-        # A busy machine makes stalls of its own; what was told is what is in the trace.
+        # A busy machine makes stalls of its own.
         first, last = times_of(found[name])
+        assert said <= last - first + 0.001, name
         told = sum(overlap(stall, first, last) for stall in captured.stalls)
-        assert said == pytest.approx(told, abs=0.03), name
+        assert said <= told + 0.1, name
     if not sdk.IS_SDK_3:
         own = {name: [span["data"]["loop_stall.own"] for span in stretches(found[name])]
                for name in ("POST /0.1", "GET /29")}  # fmt: skip
