@@ -43,7 +43,7 @@ class Loop:
         return place if place >= 0 and at < self.ends[place] else None
 
     def true(self) -> tuple[float, float, float, float]:
-        """Utilization, and the waiting times that half, 90 and 99 % of the newcomers stay within."""
+        """Utilization, and how long half, 90 and 99 % of the newcomers wait at most."""
         longest_first = sorted(self.durations, reverse=True)
         waits = [self._longest_of(longest_first, share) for share in (0.5, 0.9, 0.99)]
         return sum(longest_first) / self.seconds, waits[0], waits[1], waits[2]
@@ -196,3 +196,99 @@ def test_a_loop_is_estimated_as_it_was(
     assert figures.utilization == pytest.approx(utilization, abs=0.02)
     for estimated, true in ((figures.p50, p50), (figures.p90, p90), (figures.p99, p99)):
         assert estimated == pytest.approx(true, rel=0.15, abs=0.001)
+
+
+@pytest.mark.parametrize(("stretches", "seconds"), LOOPS)
+@pytest.mark.parametrize("pings", [False, True], ids=["exact", "pings"])
+def test_there_are_not_more_looks_for_it(
+    stretches: Stretches, seconds: float, pings: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one schedule, that follows what runs, there are as many; with pings nearly."""
+    loop = Loop(stretches(5), min(seconds, 300.0))
+    looks = look_at(loop, pings=pings).looks
+    monkeypatch.setattr(RandomLooks, "saw", lambda _, _pulse, decided, *_more: decided.look_at)
+    before = look_at(loop, pings=pings).looks
+    assert looks <= before * (1.1 if pings else 1.0) + 2
+
+
+def estimate_at(now: float = 1000.0) -> Estimate:
+    return Estimate(now, Histogram())
+
+
+def test_nothing_is_known_before_the_first_look() -> None:
+    figures = estimate_at().figures(1000.1)
+    assert figures == Figures(window=pytest.approx(0.1))
+
+
+def test_what_is_longer_ago_than_a_minute_does_not_count() -> None:
+    estimate = estimate_at(0.0)
+    now = 0.0
+    while now < 60.0:
+        estimate.add_look(now, 0.125, 0.05, 1.0)
+        now += 0.125
+    assert estimate.figures(now).utilization == pytest.approx(1.0)
+    while now < 90.0:
+        estimate.add_look(now, 0.125)
+        now += 0.125
+    figures = estimate.figures(now)
+    assert figures.window == 60.0
+    assert figures.utilization == pytest.approx(0.5, abs=0.03)
+    while now < 125.0:
+        estimate.add_look(now, 0.125)
+        now += 0.125
+    assert estimate.figures(now) == Figures(window=60.0)
+
+
+def test_time_in_which_the_watcher_sleeps_is_idle_time() -> None:
+    """Also while it still sleeps, when nobody puts away what is too old."""
+    estimate = estimate_at(0.0)
+    for number in range(80):
+        estimate.add_look(number / 8, 0.125, 0.01, 1.0)
+    estimate.park(10.0)
+    assert estimate.figures(20.0).utilization == pytest.approx(0.5)
+    assert estimate.figures(65.0).utilization == pytest.approx(5 / 60, abs=2 / 60)
+    assert estimate.figures(3600.0) == Figures(window=60.0)
+    estimate.unpark(3600.0)
+    for number in range(80):
+        estimate.add_look(3600.0 + number / 8, 0.125, 0.01, 1.0)
+    assert estimate.figures(3610.0).utilization == pytest.approx(1 / 6, abs=0.01)
+
+
+def test_a_stretch_that_runs_still_counts_so_far() -> None:
+    estimate = estimate_at(0.0)
+    for number in range(80):
+        estimate.add_look(number / 8, 0.125)
+    figures = estimate.figures(20.0, late_since=10.0)
+    assert figures.utilization == pytest.approx(0.5)
+    assert figures.longest == pytest.approx(10.0, rel=0.02)
+    assert estimate.figures(400.0, late_since=10.0).utilization == pytest.approx(1.0)
+
+
+def test_a_stall_longer_than_the_window_is_cut() -> None:
+    estimate = estimate_at(0.0)
+    estimate.add_stretch(0.0, 100.0, stalled=True)
+    figures = estimate.figures(130.0)
+    assert (figures.stalls, figures.blocked) == (1, 100.0)
+    assert figures.longest == pytest.approx(100.0 - 70.0, rel=0.02)
+
+
+def test_a_poll_that_came_back_late_is_delay_and_no_work() -> None:
+    estimate = estimate_at(0.0)
+    for number in range(80):
+        estimate.add_look(number / 8, 0.125)
+    estimate.add_stretch(9.0, 10.0, stalled=True, busy=0.0)
+    figures = estimate.figures(10.0)
+    assert figures.utilization == 0.0
+    assert figures.p99 > 0.5
+
+
+@pytest.mark.parametrize(
+    ("late", "waits", "wait"),
+    [
+        pytest.param(0.0003, 1, 0.0003, id="one-stretch"),
+        pytest.param(0.004, 8, 0.0005, id="many-short-ones"),
+        pytest.param(0.06, 12, 0.06, id="a-call-that-keeps-it"),
+    ],
+)
+def test_what_the_wait_for_the_gil_says(late: float, waits: int, wait: float) -> None:
+    assert wait_of(late, waits, 0.005) == pytest.approx(wait)

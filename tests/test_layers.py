@@ -18,14 +18,15 @@ PACKAGE = "sentry_loopstall"
 
 # What a layer may not know of.
 FORBIDDEN = {
-    "watch": ("diagnose", "report", "integration", "detection", "console"),
-    "diagnose": ("watch", "report", "integration", "detection", "console"),
-    "report": ("watch", "integration", "detection", "console"),
+    "watch": ("diagnose", "report", "integration", "detection", "console", "health"),
+    "diagnose": ("watch", "report", "integration", "detection", "console", "health"),
+    "report": ("watch", "integration", "detection", "console", "health"),
 }
 # Plain records and helpers: they know of no layer at all.
 BASICS = (
     "c_interface",
     "clock",
+    "estimate",
     "expected",
     "loan",
     "log",
@@ -41,6 +42,7 @@ OUTSIDE = {
     "sentry_sdk": {
         "integration",
         "report.flamegraph",
+        "report.metrics",
         "report.scope",
         "report.transport",
         "report.variables",

@@ -20,8 +20,8 @@ from ..estimate import WINDOW, Estimate
 from .detector import Pulse, Step
 
 SPREAD = 0.06  # of half the threshold: how far apart two random looks may be beside that
-SPREAD_OF_PINGS = 0.04  # less, for the start of a stretch lies somewhere between two looks
-TOGETHER = 0.25  # of half the threshold: how much later than its half time a stretch is looked at
+SPREAD_OF_PINGS = 0.02  # less, for the start of a stretch lies somewhere between two looks
+TOGETHER = 0.4  # of half the threshold: how much later than its half time a stretch is looked at
 LOST = 10  # random looks that are overdue: then they begin anew
 CPU_SHARE = 0.5  # of the time that we waited for the GIL: what the loop must have computed
 
