@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 from fastapi import APIRouter
 
 from example_app.calibration import pasted_query
@@ -16,6 +19,7 @@ from example_app.shop import (
     reports,
     search,
 )
+from sentry_loopstall import loop_health
 
 router = APIRouter()
 
@@ -24,6 +28,12 @@ router = APIRouter()
 async def health() -> dict[str, str]:
     """Needs nothing but the loop's attention."""
     return {"status": "ok"}
+
+
+@router.get("/health/loop")
+async def loop() -> list[dict[str, Any]]:
+    """How busy the loop is, and how long it makes a newcomer wait."""
+    return [asdict(one) for one in loop_health()]
 
 
 # time.sleep and asyncio.sleep

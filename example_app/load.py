@@ -10,11 +10,13 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import httpx
 
 from example_app.scenarios import HEALTHY_PATH, MISTAKES, WAITING_TWINS
 
+LOOP_PATH = "/health/loop"
 SECONDS_BETWEEN_PROBES = 0.04
 # So many that answering all of them at once, after a block, is no block of its own.
 MOST_WAITING_PROBES = 20
@@ -48,6 +50,8 @@ class LoadReport:
     latencies: defaultdict[Phase, list[float]] = field(default_factory=lambda: defaultdict(list))
     requests: int = 0
     failures: list[str] = field(default_factory=list)
+    loops: list[dict[str, Any]] = field(default_factory=list)
+    """What `loop_health()` said at the end, within the application."""
 
     def percentile(self, phase: Phase, share: float) -> float:
         """The time that this share of the probes stayed within; NaN without any."""
@@ -74,6 +78,7 @@ async def drive(url: str, advance: Advance) -> LoadReport:
             await load.make_twins()
         async with load.probing(Phase.MISTAKES):
             await load.make_mistakes()
+        await load.ask_for_loops()
         return load.report
 
 
@@ -142,6 +147,11 @@ class _Load:
         self.report.requests += 1
         self._advance(self._phase, 1)
 
+    async def ask_for_loops(self) -> None:
+        response = await self._ask("GET", LOOP_PATH)
+        if response is not None:
+            self.report.loops = response.json()
+
     async def _probe(self, phase: Phase) -> None:
         self._waiting_probes += 1
         started = time.perf_counter()
@@ -149,7 +159,7 @@ class _Load:
         self._waiting_probes -= 1
         self.report.latencies[phase].append(time.perf_counter() - started)
 
-    async def _ask(self, method: str, path: str) -> None:
+    async def _ask(self, method: str, path: str) -> httpx.Response | None:
         try:
             response = await self._client.request(method, path)
         except httpx.HTTPError as error:
@@ -157,3 +167,6 @@ class _Load:
         else:
             if not response.is_success:
                 self.report.failures.append(f"{method} {path}: status {response.status_code}")
+                return None
+            return response
+        return None

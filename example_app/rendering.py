@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -39,6 +40,16 @@ def print_health(console: Console, report: LoadReport) -> None:
         )
     console.print()
     console.print(table)
+    print_lines(console, "", *map(_loop, report.loops))
+
+
+def _loop(health: dict[str, Any]) -> str:
+    """Of what the probes saw, what the loop itself is the reason for."""
+    return (
+        f"loop_health(), all of these {health['window']:.0f} s: the loop ran"
+        f" {100 * health['utilization']:.0f} % of the time; a newcomer waited"
+        f" {1000 * health['delay_p50']:.1f} ms at p50, {1000 * health['delay_p99']:.1f} ms at p99"
+    )
 
 
 def print_lines(console: Console, style: str, *lines: str) -> None:

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from .expected import expected_block, pause, resume
+from .health import loop_health
 from .integration import LoopStallIntegration
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         EventLoopBlocked,
         Evidence,
         Frame,
+        LoopHealth,
         Outcome,
         Stall,
         Waiters,
@@ -30,11 +32,13 @@ __all__ = [
     "EventLoopBlocked",
     "Evidence",
     "Frame",
+    "LoopHealth",
     "LoopStallIntegration",
     "Outcome",
     "Stall",
     "Waiters",
     "expected_block",
+    "loop_health",
     "pause",
     "resume",
 ]

@@ -225,7 +225,7 @@ def listen(options: Options) -> None:
 
     def finish() -> None:
         detection.finish()
-        console.summarize()
+        console.summarize(detection.summary())
 
     # Before the program registers anything: so it comes last.
     atexit.register(finish)

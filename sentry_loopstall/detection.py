@@ -7,13 +7,15 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import wrapt
 
 from . import expected, quiet_threads
 from .clock import monotonic
+from .estimate import Figures
 from .expected import forget_listener, is_paused, tell_of_resume
+from .health import Source, add_source, remove_source
 from .loan import take_back
 from .log import log_once
 from .options import Options, enabled
@@ -27,6 +29,9 @@ from .watch.running_loops import running_loops
 from .watch.watched_run import WatchedRun
 from .watch.watcher import Watcher
 
+if TYPE_CHECKING:
+    from .diagnose.in_app import InAppRules  # its records take as long to make as the watcher
+
 EXIT_TIMEOUT = 2.0  # seconds that exit may take longer, and only if a stall waits to be sent
 
 
@@ -37,7 +42,8 @@ class Detection:
     the reporter thread with each stall, `begin` there before them and `tend` between, `forget` in a
     forked child, which has seen none. The others are asked on the watcher thread: `reader` for what
     a blocked callback's context tells, and `candidates`, where local variables are to go along, for
-    the places in a stack of the frames that may be to blame.
+    the places in a stack of the frames that may be to blame. `rules` are asked on any thread, for
+    `loop_health()`, and with `metrics` the reporter calls `tell_health` once a minute.
     """
 
     def __init__(
@@ -50,7 +56,10 @@ class Detection:
         forget: Callable[[], None] = lambda: None,
         reader: ContextReader = READ_NOTHING,
         candidates: Callable[[tuple[RawFrame, ...]], Sequence[int]] | None = None,
+        rules: Callable[[], InAppRules | None] = lambda: None,
+        tell_health: Callable[[], None] = lambda: None,
     ) -> None:
+        self._tell_health = tell_health
         self._audience = audience
         self._forget = forget
         self._candidates = candidates
@@ -61,7 +70,9 @@ class Detection:
             prepare=self.reporter.prepare,
             leave=self.reporter.leave,
             reader=reader,
+            each_minute=self._each_minute,
         )
+        self._source = Source(self.watcher.present_runs, rules)
         self.hook = LoopHook(self._started, self._ended)
         self._exit_registered = False
         self._waits_for_greenlets = False
@@ -75,6 +86,7 @@ class Detection:
     def install(self) -> None:
         """Hook the event loops to come, and watch those that run already."""
         self.hook.install()
+        add_source(self._source)
         if not self._waits_for_greenlets:
             self._waits_for_greenlets = True
             wrapt.register_post_import_hook(self._has_greenlets, greenlets.MODULE)
@@ -88,6 +100,7 @@ class Detection:
     def remove(self) -> None:
         """Leave the process as it was before `install`."""
         self.hook.remove()
+        remove_source(self._source)
         forget_listener(self._resumed)
         self.watcher.stop()
         self.reporter.stop()
@@ -126,6 +139,16 @@ class Detection:
         # Both at once: a loop's thread may ask meanwhile.
         self._last = options, timing
         return timing
+
+    def _each_minute(self) -> None:
+        """Runs on the watcher thread, while that is awake."""
+        options = self._audience()
+        if options is not None and options.metrics:
+            self.reporter.do(self._tell_health)
+
+    def summary(self) -> Figures | None:
+        """How the loops were since the process began; None if none was looked at."""
+        return self.watcher.summary()
 
     def _has_greenlets(self, _: object) -> None:
         try:

@@ -9,12 +9,20 @@ from sentry_sdk.integrations.logging import ignore_logger
 from sentry_sdk.scope import add_global_event_processor
 
 from .detection import Detection
+from .health import loop_health
 from .interpreter import why_not_here
-from .log import logger
+from .log import logger, warn_once
 from .options import OptionKeywords, Options, enabled
 from .report.on_demand import OnDemand, load_blamable
 from .report.trace import TraceReader
-from .sdk import IDENTIFIER, moment_in, timing_options, transaction_in, weakly_referred
+from .sdk import (
+    IDENTIFIER,
+    metrics_of_sdk,
+    moment_in,
+    timing_options,
+    transaction_in,
+    weakly_referred,
+)
 from .watch.callback_reader import ContextReader
 
 
@@ -40,6 +48,7 @@ class LoopStallIntegration(Integration):
         shared_limits: URL of a Redis or Valkey server: backoff and allowance are those of all
             processes of the same DSN, environment and release together (None).
         spans: a transaction that was kept waiting gets a span for each stall (True).
+        metrics: utilization and delay of the loops, and each stall, as Sentry metrics (False).
         on_stall: called with the `Stall` off the loop for every stall, sent or not.
 
     Raises:
@@ -53,6 +62,8 @@ class LoopStallIntegration(Integration):
         self.options = Options.from_keywords(options)
         if self.options.include_locals:
             load_blamable()
+        if self.options.metrics and metrics_of_sdk() is None:
+            warn_once("metrics", "metrics=True is without effect: this sentry-sdk has no metrics")
         if _detection is not None:
             _detection.options_changed()
 
@@ -67,7 +78,7 @@ class LoopStallIntegration(Integration):
         if reason is not None:
             logger.warning("sentry_loopstall is off: %s", reason)
             return
-        report = OnDemand()
+        report = OnDemand(loop_health)
         _detection = Detection(
             timing_options,
             report.tell,
@@ -76,6 +87,8 @@ class LoopStallIntegration(Integration):
             forget=report.after_fork,
             reader=ContextReader(moment_in, weakly_referred, transaction_in),
             candidates=report.candidates,
+            rules=report.rules,
+            tell_health=report.tell_health,
         )
         _detection.install()
         trace = TraceReader(_detection.watcher.journal, report.names, report.name)

@@ -21,3 +21,10 @@ def log_once(
     mine = object()
     if _told.setdefault(key, mine) is mine:
         failures.warning(message, *arguments, exc_info=exc_info)
+
+
+def warn_once(key: str, message: str) -> None:
+    """Tell the user something the first time `key` is seen in this process."""
+    mine = object()
+    if _told.setdefault(f"warning {key}", mine) is mine:
+        logger.warning(message)

@@ -41,6 +41,7 @@ class OptionKeywords(TypedDict, total=False):
     profile: bool
     shared_limits: str | None
     spans: bool
+    metrics: bool
     on_stall: "OnStall | None"
 
 
@@ -61,6 +62,7 @@ class Options(NamedTuple):
     profile: bool = False
     shared_limits: ServerUrl | None = None
     spans: bool = True
+    metrics: bool = False
     on_stall: "OnStall | None" = None
 
     @classmethod
@@ -106,7 +108,7 @@ def _possible(options: Options, *, hang_after_given: bool) -> Options:
 def enabled(environment: Mapping[str, str] = os.environ) -> bool:
     """False where `SENTRY_LOOPSTALL_ENABLED` turns detection off, whatever the code says."""
     value = environment.get("SENTRY_LOOPSTALL_ENABLED", "").strip().lower()
-    return value not in ("0", "false", "no", "off", "f", "n")
+    return value not in _OFF
 
 
 def _from_environment(
@@ -118,7 +120,7 @@ def _from_environment(
         return {}
     is_secret = name in _SECRETS
     try:
-        value = _CHECKS[name](variable, text if is_secret else float(text))
+        value = _CHECKS[name](variable, _READ.get(name, float)(text))
         _possible(Options(**{**chosen, name: value}), hang_after_given="hang_after" in chosen)
     except ValueError as error:
         shown = variable if is_secret else f"{variable}={text!r}"
@@ -291,8 +293,21 @@ def _shared_limits(name: str, value: Any) -> ServerUrl | None:
     return url
 
 
-_FROM_ENVIRONMENT = ("threshold", "sample_rate", "shared_limits")
+def _read_switch(text: str) -> bool:
+    for value, words in ((True, _ON), (False, _OFF)):
+        if text.lower() in words:
+            return value
+    msg = f"it must be one of {', '.join((*_ON, *_OFF))}"
+    raise ValueError(msg)
+
+
+_ON = ("1", "true", "yes", "on", "t", "y")
+_OFF = ("0", "false", "no", "off", "f", "n")
+
+_FROM_ENVIRONMENT = ("threshold", "sample_rate", "shared_limits", "metrics")
 _SECRETS = ("shared_limits",)
+# What is no number.
+_READ: dict[str, Callable[[str], Any]] = {"shared_limits": str, "metrics": _read_switch}
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "threshold": _seconds(0.01),
@@ -309,5 +324,6 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "profile": _switch,
     "shared_limits": _shared_limits,
     "spans": _switch,
+    "metrics": _switch,
     "on_stall": _callable,
 }

@@ -59,6 +59,16 @@ def can_send(client: Any) -> bool:
     )
 
 
+def metrics_of_sdk() -> Any:
+    """The SDK's functions for metrics; None where it has none.
+
+    Up to 2.43 a module of that name held others, of another product that Sentry has ended.
+    """
+    functions = getattr(sentry_sdk, "metrics", None)
+    known = all(hasattr(functions, name) for name in ("count", "gauge", "distribution"))
+    return functions if known else None
+
+
 class Moment(NamedTuple):
     """What the scopes in a context were at one moment.
 

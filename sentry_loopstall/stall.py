@@ -143,3 +143,28 @@ class Stall:
     waiters: Waiters
     evidence: Evidence
     outcome: Outcome | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoopHealth:
+    """How one running event loop is; times in seconds.
+
+    `loop` and `thread` are as in `Stall`. All but the last two fields are about the last `window`
+    seconds, 60 at most: `utilization` is the share of them in which the loop ran callbacks, the
+    `delay_`s how long something that becomes ready at a random moment waits for the loop (median,
+    99th percentile, longest), `stalls` and `blocked` the number and the seconds of the stalls that
+    ended. `blocked_for` is how long a stretch has lasted that is late now, else 0.0, and
+    `blocked_in` its culprit's dotted name, or None.
+    """
+
+    loop: str
+    thread: str
+    window: float
+    utilization: float
+    delay_p50: float
+    delay_p99: float
+    delay_max: float
+    stalls: int
+    blocked: float
+    blocked_for: float
+    blocked_in: str | None

@@ -18,15 +18,16 @@ PACKAGE = "sentry_loopstall"
 
 # What a layer may not know of.
 FORBIDDEN = {
-    "watch": ("diagnose", "limits", "report", "integration", "detection"),
-    "diagnose": ("watch", "limits", "report", "integration", "detection"),
-    "limits": ("watch", "diagnose", "report", "integration", "detection"),
-    "report": ("watch", "integration", "detection"),
+    "watch": ("diagnose", "limits", "report", "integration", "detection", "health"),
+    "diagnose": ("watch", "limits", "report", "integration", "detection", "health"),
+    "limits": ("watch", "diagnose", "report", "integration", "detection", "health"),
+    "report": ("watch", "integration", "detection", "health"),
 }
 # Plain records and helpers: they know of no layer at all.
 BASICS = (
     "c_interface",
     "clock",
+    "estimate",
     "expected",
     "journal",
     "loan",
@@ -43,6 +44,7 @@ OUTSIDE = {
     "sentry_sdk": {
         "integration",
         "report.flamegraph",
+        "report.metrics",
         "report.scope",
         "report.trace",
         "report.transport",

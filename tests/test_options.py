@@ -124,6 +124,9 @@ REFUSED: list[tuple[str, Any, type[Exception], str]] = [
     ("profile", 1.0, TypeError, SWITCH),
     ("profile", "trace", TypeError, SWITCH),
     ("profile", None, TypeError, SWITCH),
+    ("metrics", 1, TypeError, SWITCH),
+    ("metrics", "yes", TypeError, SWITCH),
+    ("metrics", None, TypeError, SWITCH),
     ("on_stall", "print", TypeError, CALLABLE),
     ("on_stall", 1, TypeError, CALLABLE),
 ]
@@ -382,6 +385,9 @@ def test_an_empty_variable_says_nothing(name: str, text: str, warnings: Warnings
         ("sample_rate", "nan", RATE),
         ("sample_rate", "1.5", RATE),
         ("sample_rate", "-0.1", RATE),
+        ("metrics", "maybe", "1, true, yes, on"),
+        ("metrics", "2", "1, true, yes, on"),
+        ("metrics", "1.0", "1, true, yes, on"),
     ],
 )
 def test_a_bad_value_in_the_environment_is_a_warning(
@@ -394,6 +400,18 @@ def test_a_bad_value_in_the_environment_is_a_warning(
     assert variable in warning
     assert repr(text) in warning
     assert allowed in warning
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", True), ("TRUE", True), (" on ", True)])
+@pytest.mark.parametrize("given", [{}, {"metrics": False}], ids=["alone", "beside-the-code"])
+def test_the_environment_switches_metrics(
+    text: str, value: bool, given: OptionKeywords, warnings: Warnings
+) -> None:
+    """Where the code says nothing."""
+    options = Options.from_keywords(given, {"SENTRY_LOOPSTALL_METRICS": text})
+    assert options.metrics is (False if given else value)
+    assert Options.from_keywords({}, {"SENTRY_LOOPSTALL_METRICS": "off"}).metrics is False
+    assert warnings() == []
 
 
 def test_a_threshold_from_outside_that_a_given_hang_after_forbids_is_a_warning(

@@ -32,7 +32,16 @@ from benchmarks.subjects import US
 from benchmarks.table import quoted
 from example_app.receiver import EnvelopeReceiver
 from example_app.scenarios import MISTAKES
-from sentry_loopstall import Cause, Culprit, Evidence, Frame, Outcome, Stall, Waiters
+from sentry_loopstall import (
+    Cause,
+    Culprit,
+    Evidence,
+    Frame,
+    LoopHealth,
+    Outcome,
+    Stall,
+    Waiters,
+)
 from sentry_loopstall.limits.fleet import KEEP, PUSH_AFTER, WARN_AFTER
 from sentry_loopstall.limits.judge import Limits, Permit, Subject
 from sentry_loopstall.limits.redis_server import TIMEOUT
@@ -505,7 +514,7 @@ def test_names_are_those_that_the_package_exports() -> None:
     assert sorted(listed) == sorted(sentry_loopstall.__all__)
 
 
-@pytest.mark.parametrize("record", [Stall, Culprit, Frame, Waiters, Evidence])
+@pytest.mark.parametrize("record", [Stall, Culprit, Frame, Waiters, Evidence, LoopHealth])
 def test_records_have_the_fields_that_are_listed(record: type[Any]) -> None:
     """In the same order, properties last."""
     listed = {names(name)[0]: names(content) for name, content in table("Record", "Fields")}

@@ -28,6 +28,7 @@ from .detail import detail
 from .event import Suppressed, fingerprint
 from .held_back import HeldBack
 from .late_loading import forks_wait
+from .metrics import Metrics
 from .story import Story
 from .trace import Named
 
@@ -60,6 +61,7 @@ class Delivery:
         self._shared: tuple[ServerUrl, str, SharedLimits] | None = None
         self._draw = draw
         self._held_back = HeldBack()
+        self._metrics = Metrics()
         # Stalls that were reported as a hang, with their draw.
         self._hangs: OrderedDict[str, float] = OrderedDict()
 
@@ -68,6 +70,7 @@ class Delivery:
         self._limits = Limits()
         self._shared = None
         self._held_back = HeldBack()
+        self._metrics = Metrics()
         self._hangs.clear()
 
     def tell(self, recording: Recording) -> None:
@@ -83,6 +86,8 @@ class Delivery:
             outcomes = [Outcome.FAILED]
             self._count(Outcome.FAILED)
         if outcomes:
+            if listening.options.metrics and not recording.ongoing:
+                detail("metrics", lambda: self._metrics.tell_stall(told(story, outcomes)), None)
             detail("on_stall", partial(call_on_stall, listening.options, story, outcomes), None)
         detail("source lines", source.forget, None)
         detail("shared limits", self.tend, otherwise=False)
@@ -252,12 +257,17 @@ def _sampler(options: Options, stall: Callable[[], Stall]) -> Callable[[], float
     return ask
 
 
+def told(story: Story, outcomes: list[Outcome]) -> Stall:
+    """A stall about its largest culprit; `sent` if any of its events was."""
+    outcome = Outcome.SENT if Outcome.SENT in outcomes else outcomes[0]
+    return replace(story.stall(0), outcome=outcome)
+
+
 def call_on_stall(options: Options, story: Story, outcomes: list[Outcome]) -> None:
-    """Once per stall, about its largest culprit; `sent` if any of its events was."""
+    """Once per stall."""
     if options.on_stall is None:
         return
-    outcome = Outcome.SENT if Outcome.SENT in outcomes else outcomes[0]
-    stall = replace(story.stall(0), outcome=outcome)
+    stall = told(story, outcomes)
     try:
         with as_usual():
             options.on_stall(stall)

@@ -15,6 +15,8 @@ from .late_loading import forks_wait
 from .trace import Named, Names
 
 if TYPE_CHECKING:
+    from ..diagnose.in_app import InAppRules
+    from ..stall import LoopHealth
     from .blamable import Blamable
     from .delivery import Delivery
     from .naming import Naming
@@ -54,7 +56,8 @@ class OnDemand:
     `listen` is called before each stall is told, and before the first of a thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, loop_health: Callable[[], tuple[LoopHealth, ...]] = lambda: ()) -> None:
+        self._loop_health = loop_health
         self._delivery: Delivery | None = None
         self._blamable: Blamable | None = None
         self._naming: Naming | None = None
@@ -78,6 +81,21 @@ class OnDemand:
     def tend(self, *, leaving: bool = False) -> bool:
         """What there is to do between stalls; whether something is left for later."""
         return self._delivery is not None and self._delivery.tend(leaving=leaving)
+
+    def tell_health(self) -> None:
+        """How the loops are, as metrics."""
+        with forks_wait():
+            from .metrics import Metrics  # noqa: PLC0415 - only few want them
+
+        Metrics().tell_health(self._loop_health())
+
+    @staticmethod
+    def rules() -> InAppRules | None:
+        """Runs on any thread: the client's in-app rules, None while nobody listens."""
+        from .scope import listening  # noqa: PLC0415 - asked only where a loop is late
+
+        present = listening()
+        return None if present is None else present.rules
 
     def candidates(self, frames: tuple[RawFrame, ...]) -> tuple[int, ...]:
         """Runs on the watcher thread: who may be to blame, by the client's in-app rules."""

@@ -58,6 +58,7 @@ class Reporter:
 
     def _reset(self) -> None:
         self._queue: deque[Recording] = deque()
+        self._to_do: Callable[[], object] | None = None
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stays = False
@@ -102,6 +103,13 @@ class Reporter:
             log_once("queue", "sentry_loopstall: more stalls than can be reported")
             lost.give_back()
         self._tell_here_if_alone()
+
+    def do(self, job: Callable[[], object]) -> None:
+        """Runs on the watcher thread: have something done between recordings, once."""
+        with self._changed:
+            self._to_do = job
+            self._start()
+            self._changed.notify_all()
 
     def drain(self, deadline: float, is_helped: Callable[[], bool] = lambda: False) -> None:
         """Runs on the exiting thread: wait until what is queued was told.
@@ -163,8 +171,13 @@ class Reporter:
                 if self._stopping:
                     return
                 recording = self._queue.popleft() if self._queue else None
+                to_do = None
+                if recording is None:
+                    to_do, self._to_do = self._to_do, None
             if recording is not None:
                 self._tell_and_give_back(recording)
+            if to_do is not None and not self._leaving:
+                self._safely(to_do)
             if self._queue:
                 continue
             self._has_more = bool(self._safely(partial(self._tend, leaving=self._leaving)))
@@ -180,11 +193,12 @@ class Reporter:
         recording.give_back()
 
     def _is_awaited(self) -> bool:
-        return bool(self._queue) or self._stopping or self._may_end()
+        has_work = bool(self._queue) or self._to_do is not None
+        return has_work or self._stopping or self._may_end()
 
     def _may_end(self) -> bool:
         """Nothing is left behind: tests look for threads, and forks are warned of them."""
-        if self._queue:
+        if self._queue or (self._to_do is not None and not self._leaving):
             return False
         return self._leaving or not (self._stays or self._has_more)
 

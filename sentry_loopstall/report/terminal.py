@@ -15,6 +15,7 @@ from typing import IO, NamedTuple
 from ..diagnose.culprit import Run
 from ..diagnose.diagnosis import Diagnosis, Finding, diagnose
 from ..diagnose.in_app import CodeFrame, InAppRules
+from ..estimate import Figures
 from ..options import Options, enabled
 from ..recording import Recording
 from ..stall import Cause
@@ -153,17 +154,24 @@ class Console:
             count(self._tallies, blocked_by(diagnosis, self._page))
         self._write(f"\n{render(diagnosis, self._presentation, self._page)}")
 
-    def summarize(self) -> None:
-        """Write one line per culprit; a hang that never ended counts as it was told."""
+    def summarize(self, figures: Figures | None = None) -> None:
+        """Write one line per culprit; a hang that never ended counts as it was told.
+
+        And one on how the loops were, if any was looked at.
+        """
         self._forget_parent()
         for blocked in self._hangs.values():
             count(self._tallies, blocked)
         self._hangs.clear()
         if self._tallies:
-            self._write(f"\n{summary(self._tallies, self._page)}")
+            text = summary(self._tallies, self._page)
         elif self._page.process is None:
             # Who saw nothing wants to know that it worked; once, and not from every child.
-            self._write(f"\n{_nothing_seen(self._options)}\n")
+            text = f"{_nothing_seen(self._options)}\n"
+        else:
+            return
+        health = "" if figures is None else f"sentry_loopstall: {how_it_was(figures)}\n"
+        self._write(f"\n{text}{health}")
 
     def _forget_parent(self) -> None:
         """In a forked child: what was seen before is the parent's to tell."""
@@ -225,6 +233,18 @@ def summary(tallies: Mapping[str, Tally], page: Page) -> str:
         place = f" ({tally.place})" if tally.place else ""
         lines.append(f"{figures}  {page.paint(printable(name), Style.TITLE)}{place}")
     return _block(lines)
+
+
+def how_it_was(figures: Figures) -> str:
+    """How busy the loops were, and how long a newcomer waited."""
+    return (
+        f"the loop ran {figures.utilization:.0%} of the time; a newcomer waited"
+        f" {_time(figures.p90)} at p90, {_time(figures.p99)} at p99"
+    ).replace("%", " %")
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
 
 
 def _nothing_seen(options: Options) -> str:

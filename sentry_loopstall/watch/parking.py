@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..clock import monotonic, process_cpu
-from .detector import LoopState
 from .wake import Wake
 from .watched_run import WatchedRun
 
@@ -60,14 +59,15 @@ class Parking:
         self.is_parked = True
         parks = _all_sit(runs) and len(running()) == len(runs)
         if parks:
+            for run in runs:
+                run.park(parked_at)
             wake.wait()
             self._parked_at = parked_at
         self.is_parked = False
         for run in runs:
+            run.unpark(self._now())
             if not run.probe.sits_in_wake_trap():
                 run.probe.clear_wake_trap()
-            run.state = LoopState(looked_at=self._now(), idle_since=self._now())
-            run.look_at = 0.0
         if self._now() - parked_at < PARK_AFTER:
             self._park_after = min(self._park_after * 2, LONGEST_PARK_AFTER)
         else:

@@ -181,6 +181,10 @@ class PingProbe:
     def set_wake_trap(self, wake: Callable[[], None]) -> None:
         """There is nothing to trap."""
 
+    def woke_at(self) -> None:
+        """Nothing tells."""
+        return
+
     def sits_in_wake_trap(self) -> bool:
         """Never: it must be looked at."""
         return False

@@ -336,6 +336,10 @@ class ExactProbe:
             if loop is not None:
                 loop.call_soon_threadsafe(_nothing, context=Context())
 
+    def woke_at(self) -> float | None:
+        """When the poll in the wake trap returned; None if it did not."""
+        return self._wake_trap.ended_at if self._wake_trap is not None else None
+
     def sits_in_wake_trap(self) -> bool:
         """Whether the loop polls inside the wake trap, so that it needs no looks."""
         return self._wake_trap is not None and self._wake_trap.polling

@@ -130,6 +130,11 @@ class Recorder:
         same = last.callback.number == closer.number and last.frames == closer.frames
         return last.variables if same else ()
 
+    @property
+    def samples(self) -> list[Sample]:
+        """Runs on any thread: the samples so far."""
+        return list(self._samples)
+
     def add_gap(self, gap: Gap) -> None:
         """Note that the watcher came late."""
         if len(self._gaps) < MAX_GAPS:

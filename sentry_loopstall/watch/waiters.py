@@ -222,6 +222,12 @@ def overdue_since(
     return min(overdue, default=None)
 
 
+def has_ready(loop: Any) -> bool:
+    """Whether callbacks wait, so that the poll the loop is in returns at once."""
+    ready = getattr(loop, "_ready", None)
+    return type(ready) is deque and len(ready) > 0
+
+
 def io_is_ready(loop: Any) -> bool:
     """Whether the poll the loop is in has something to return; epoll's descriptor tells."""
     fileno = getattr(getattr(loop, "_selector", None), "fileno", None)

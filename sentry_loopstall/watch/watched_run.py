@@ -7,27 +7,30 @@ all of which let other threads run.
 
 # Annotations are no text here: a named tuple would compile each of them, a third of what it costs.
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ..clock import process_cpu
+from ..estimate import Estimate
 from ..journal import Blocked
 from ..loan import Loan
-from ..recording import Gap, LoopThread, Recording, Variables
+from ..recording import Gap, LoopThread, Recording, Sample, Variables
 from .callback_reader import ContextReader
 from .collector import CollectorClock, without_our_callback
 from .detector import IDLE, LoopState, Pulse, Step, Stretch, Timing, step
-from .evidence import ThrottleReader, scheduling_of, thread_cpu_time
+from .evidence import ThrottleReader, own_switches, scheduling_of, thread_cpu_time
 from .frames import FrameSource
 from .late_poll import asked_for_gil, wanted_since
 from .open_blocks import expected_in
 from .others import Activity, all_stacks
 from .ping_probe import PingProbe
 from .probes import Closer, ExactProbe
+from .random_looks import CPU_SHARE, NOT_AT_ALL, RandomLooks, Wait, wait_of
 from .reading import Reading
 from .recorder import Recorder, Taken
 from .variables import variables_of
-from .waiters import overdue_since
+from .waiters import has_ready, overdue_since
 
 # Seconds between full readings of a healthy loop. One reads two files: 15 µs, and the GIL is
 # released and asked for again six times, 5 ms each while the loop computes.
@@ -43,7 +46,8 @@ class Glance(NamedTuple):
     `late` is how many seconds after it was due it got to look, `gap` tells more where that was
     long. `on_since` is when detection was resumed: what began before is not looked at. `parked_at`
     is since when the watcher slept, if it was a loop that woke it. `for_gil`: it was the GIL that
-    it waited for, or nobody can tell.
+    it waited for, or nobody can tell. `slept` is how often the watcher had been put to sleep before
+    it went to sleep itself, None where the platform does not count.
     """
 
     late: float = 0.0
@@ -51,6 +55,7 @@ class Glance(NamedTuple):
     on_since: float = 0.0
     parked_at: float | None = None
     for_gil: bool = True
+    slept: int | None = None
 
 
 Others = Callable[[int], Sequence[Activity]]
@@ -104,6 +109,7 @@ class WatchedRun:
         reader: ContextReader,
         first_run_at: float,
         is_hooked: bool,
+        estimate: Estimate,
     ) -> None:
         self.probe = probe
         self.frames = frames
@@ -121,6 +127,10 @@ class WatchedRun:
         self.look_at = 0.0
         self.before = self.full = self._reading(polling=True)
         self._was_read_fully = False
+        self.estimate = estimate
+        self.random_looks = RandomLooks(
+            estimate, self.before.at, tells_start=isinstance(probe, ExactProbe)
+        )
 
     @property
     def is_over(self) -> bool:
@@ -151,6 +161,7 @@ class WatchedRun:
             return IDLE
         self.forget()
         self.probe = PingProbe(loop, probe.thread_id, self.native_id, self.frames, base=probe.base)
+        self.random_looks.tells_start = False
         pulse = self.probe.look(self.look_at)
         if self.skip is not None:  # what called `init()` may run still
             self.skip = None if pulse is None else pulse.stretch
@@ -166,9 +177,12 @@ class WatchedRun:
         decided = step(self.state, pulse, reading.at, timing)
         if decided.ended is not None and decided.stalled:
             self._note_blocked(decided.ended)
-        self.state, self.look_at = decided.state, decided.look_at
-        if self._rests(reading.at):
-            self.look_at = reading.at + timing.threshold
+        self.state = decided.state
+        waited = NOT_AT_ALL
+        if pulse.stretch is None and self.random_looks.is_due(reading.at):
+            waited = self._waited(reading, glance)
+        interval = timing.threshold if self._rests(reading.at) else timing.threshold / 2
+        self.look_at = self.random_looks.saw(pulse, decided, reading.at, interval, waited)
         look = Look(pulse, reading, before, decided, was_busy=was_busy)
         if decided.ended is not None:
             look = look._replace(ended=self.recorder)
@@ -191,6 +205,28 @@ class WatchedRun:
         if not state.late or recorder is None:
             return None
         return _blocked(recorder, state.started_at, self.probe.known_end())
+
+    def _waited(self, reading: Reading, glance: Glance) -> Wait:
+        """Of a random look that finds the loop polling: does it only now, or not for long?"""
+        if self.probe.can_wake and has_ready(self.probe.loop):
+            return Wait(busy=1.0)  # what is ready runs at once
+        before, due = self.before, self.random_looks.due
+        if reading.on_cpu is None or before.on_cpu is None or due is None:
+            return NOT_AT_ALL
+        late, used = reading.at - due, reading.on_cpu - before.on_cpu
+        process = (reading.process or 0.0) - (before.process or 0.0)
+        if process < late * CPU_SHARE:
+            return NOT_AT_ALL
+        # Not for a loop that idles: 3 µs.
+        slept = None if glance.slept is None else own_switches()
+        # It has slept once for the look itself; when it was woken, nobody counted.
+        waits = 1
+        if glance.parked_at is None:
+            waits = 0 if slept is None or glance.slept is None else slept - glance.slept - 1
+        if waits <= 0:
+            return NOT_AT_ALL
+        busy = used / process if used >= late * CPU_SHARE else 0.0
+        return Wait(wait_of(late, waits, sys.getswitchinterval()), min(1.0, busy))
 
     def _sample(self, look: Look, glance: Glance, timing: Timing) -> None:
         recorder = self.recorder
@@ -319,8 +355,34 @@ class WatchedRun:
         every = FULL_READING_EVERY if often else FULL_READING_OF_BUSY_LOOP_EVERY
         return young and since >= every
 
+    def park(self, now: float) -> None:
+        """The watcher goes to sleep until a loop leaves its poll."""
+        self.estimate.park(now)
+
+    def unpark(self, now: float) -> None:
+        """One did, at the latest `now`: if it was this one, that is known exactly."""
+        left_at = self.probe.woke_at()
+        began = now if left_at is None else min(now, left_at)
+        self.state = LoopState(looked_at=now, idle_since=now)
+        self.look_at = 0.0
+        self.estimate.unpark(began)
+        self.random_looks.begin(began)
+
+    @property
+    def samples(self) -> list[Sample]:
+        """Runs on any thread: those so far of the stretch that is late."""
+        recorder = self.recorder
+        return [] if recorder is None else recorder.samples
+
+    @property
+    def late_since(self) -> float | None:
+        """Runs on any thread: since when a stretch runs that is late, None if none is."""
+        state = self.state
+        return state.started_at if state.late and not self.probe.end_is_known() else None
+
     def forget(self) -> None:
         """Drop what was seen so far, and take away what is left on the loop."""
+        self.random_looks.begin(self.instruments.now())
         self.probe.clear_end_trap()
         self.probe.clear_wake_trap()
         if self.recorder is not None:
@@ -389,6 +451,9 @@ class WatchedRun:
                 overdue=overdue_since(self.probe.loop, look.due, gap, polls=polls),
                 busy=look.was_busy or not polls,
             )
+        if since is not None:
+            waited = Stretch(max(since, unseen.started_at), unseen.ended_at)
+            self._count_late_poll(waited, timing)
         if since is None or unseen.ended_at - max(since, unseen.started_at) < timing.threshold:
             recorder.loan.give_back()
             return
@@ -402,6 +467,13 @@ class WatchedRun:
         blocked = _blocked(recorder, stretch.started_at, stretch.ended_at)
         self.instruments.note_blocked(self.probe.thread_id, blocked)
         self.hand_over(recorder.recording(stretch, ongoing=False, after=after, late_poll=True))
+
+    def _count_late_poll(self, stretch: Stretch, timing: Timing) -> None:
+        """Whoever became ready meanwhile has waited, though no callback ran."""
+        seconds = stretch.ended_at - stretch.started_at
+        if seconds >= timing.threshold / 2:
+            stalled = seconds >= timing.threshold
+            self.estimate.add_stretch(*stretch, stalled=stalled, busy=0.0)
 
     def _reading(self, *, polling: bool) -> Reading:
         """What can be read without letting go of the GIL: 3 µs."""

@@ -19,6 +19,7 @@ from types import CodeType
 from typing import Any
 
 from ..clock import monotonic
+from ..estimate import WINDOW, Estimate, Figures, Histogram, figures_of
 from ..journal import Blocked, Journal, stall_ids
 from ..log import log_once
 from ..quiet_threads import unseen
@@ -53,7 +54,8 @@ class Watcher:
     """Looks at the running loops and hands a `Recording` of each stall to `hand_over`.
 
     `timing` gives the options of the moment, None while nobody can hear of a stall. `prepare` is
-    called while a stretch is late, `leave` when no loop runs any more.
+    called while a stretch is late, `leave` when no loop runs any more, `each_minute` as its name
+    says while there are looks.
     """
 
     def __init__(
@@ -65,7 +67,9 @@ class Watcher:
         leave: Callable[[], None] = lambda: None,
         now: Callable[[], float] = monotonic,
         reader: ContextReader = READ_NOTHING,
+        each_minute: Callable[[], None] = lambda: None,
     ) -> None:
+        self._each_minute = each_minute
         self._timing = timing
         self._hand_over = hand_over
         self._prepare = prepare
@@ -95,6 +99,10 @@ class Watcher:
         self._on_since = 0.0
         self._last_timing: Timing | None = None
         self._waits_for_runs = False
+        self._looks = False
+        self._minute_at: float | None = None
+        self.total = Histogram()
+        """What was seen of all runs, as far as it is put away."""
 
     def after_fork(self) -> None:
         """Runs in a forked child: its threads are gone, and the runs of the parent with them."""
@@ -162,6 +170,7 @@ class Watcher:
             reader=self._reader,
             first_run_at=self._first_run_at,
             is_hooked=base is not None,
+            estimate=Estimate(now, self.total),
         )
 
     def detach(self, run: WatchedRun) -> None:
@@ -172,6 +181,11 @@ class Watcher:
             self._life.wake.set()
         else:  # most runs are over before the first look
             self._runs.pop(id(run), None)
+
+    def _drop(self, run: WatchedRun) -> None:
+        """Runs on the watcher thread: it is not to be looked at any more."""
+        self._runs.pop(id(run), None)
+        run.estimate.close(self._now())
 
     def note_greenlet(self) -> None:
         """Greenlets are there from now on: the calling thread's loops run in the one that it is in.
@@ -210,6 +224,19 @@ class Watcher:
     def is_alive(self) -> bool:
         """Whether its thread is there."""
         return self._life.is_alive
+
+    def present_runs(self) -> list[WatchedRun]:
+        """The runs that are looked at; none while detection is off."""
+        if not (self._life.is_alive and self._looks):
+            return []
+        return [run for run in list(self._runs.values()) if not run.is_over]
+
+    def summary(self) -> Figures | None:
+        """What was seen of all runs since the process began; None if nothing was."""
+        total = self.total.copy()
+        for run in list(self._runs.values()):
+            run.estimate.add_open_to(total, self._now())
+        return figures_of(total, total.whole) if total.whole > 0 else None
 
     def watched_loops(self) -> list[Any]:
         """The event loops that are watched now."""
@@ -257,14 +284,14 @@ class Watcher:
     def _run(self, goes_on: Callable[[], bool]) -> None:
         on_at = due = self._now()
         slept = own_switches()
+        self._looks = True
         self._others = OtherThreads()
         while goes_on():
             unseen()
             late = max(0.0, self._now() - due)
-            woken = own_switches()
-            switches = None if slept is None or woken is None else woken - slept
             try:
                 timing = self._timing()
+                self._looks = timing is not None
                 if timing is None:
                     self._forget()
                     wait = min(self._soon(), OFF_WAITS[1])
@@ -272,7 +299,7 @@ class Watcher:
                         return
                 else:
                     on_at = self._now()
-                    wait = self._look_at_all(timing, late, switches)
+                    wait = self._look_at_all(timing, late, slept)
                     if not self._runs:
                         if self._ends():
                             return
@@ -319,7 +346,7 @@ class Watcher:
         for run in list(self._runs.values()):
             run.forget()
             if run.is_over:
-                self._runs.pop(id(run), None)
+                self._drop(run)
 
     # Failures
 
@@ -359,18 +386,21 @@ class Watcher:
 
     # Looking
 
-    def _look_at_all(self, timing: Timing, late: float, switches: int | None) -> float:
+    def _look_at_all(self, timing: Timing, late: float, slept: int | None) -> float:
         """One look at every loop that is due; how many seconds to wait then.
 
-        `late` is how many seconds after it was due the watcher got to look, `switches` how often
-        it was put to sleep while it waited.
+        `late` is how many seconds after it was due the watcher got to look, `slept` how often it
+        had been put to sleep before it waited for that.
         """
         with self._step_lock:
             self.collector.look(late)
             now = self._now()
+            woken = own_switches()
+            switches = None if slept is None or woken is None else woken - slept
             gap = Gap(now - late, late, switches) if late >= GAP else None
             for_gil = switches is None or switches > SLEEPS_ONCE
-            glance = Glance(late, gap, self._on_since, self._parking.take_parked_at(), for_gil)
+            parked_at = self._parking.take_parked_at()
+            glance = Glance(late, gap, self._on_since, parked_at, for_gil, slept)
             anew, self._last_timing = timing != self._last_timing, timing
             runs = list(self._runs.values())
             # First whatever reads, of all loops, then what lets other threads run.
@@ -386,8 +416,15 @@ class Watcher:
                     self._act(run, look, glance, timing, others)
             if any(run.is_late for run in runs):
                 self._prepare()
+            if self._minute_at is None or now >= self._minute_at:
+                self._minute(now)
             look_at = min((run.look_at for run in list(self._runs.values())), default=0.0)
             return max(0.0, look_at - self._now())
+
+    def _minute(self, now: float) -> None:
+        is_first, self._minute_at = self._minute_at is None, now + WINDOW
+        if not is_first:
+            self._each_minute()
 
     def _read(self, run: WatchedRun, glance: Glance, timing: Timing) -> Look | Exception | None:
         """What there is to be done, or why nobody knows: one loop that fails is not all."""
@@ -409,7 +446,7 @@ class Watcher:
         except Exception as error:  # noqa: BLE001 - as above
             self._run_failed(run, error)
         if run.is_over and not run.is_late:
-            self._runs.pop(id(run), None)
+            self._drop(run)
         elif run.is_over:  # it ended while it was looked at
             run.look_at = 0.0
 

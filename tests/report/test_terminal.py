@@ -18,6 +18,7 @@ import sentry_loopstall
 from sentry_loopstall.__main__ import UsageError, parse
 from sentry_loopstall.diagnose.diagnosis import Diagnosis, diagnose
 from sentry_loopstall.diagnose.in_app import InAppRules
+from sentry_loopstall.estimate import Figures
 from sentry_loopstall.options import Options
 from sentry_loopstall.recording import (
     Callback,
@@ -42,6 +43,10 @@ from sentry_loopstall.stall import Cause
 SCENARIOS = Path(__file__).parents[1] / "scenarios"
 NOTHING = "\nsentry_loopstall: nothing blocked the event loop for 0.1 s or longer\n"
 SUMMARY = "sentry_loopstall: what blocked the event loop"
+HEALTH = re.compile(
+    r"^sentry_loopstall: the loop ran \d+ % of the time; a newcomer waited"
+    r" \d+ ms at p90, (?:\d+ ms|\d+\.\d\d s) at p99$"
+)
 UNDER_DETECTION = ("-m", "sentry_loopstall")
 ESCAPE = "\x1b["
 
@@ -976,3 +981,39 @@ def test_nothing_seen_is_said_in_one_line(
     console.summarize()
 
     assert written == [NOTHING]
+
+
+def test_how_the_loop_was_is_the_last_line(
+    shop: Program, console: Console, written: list[str]
+) -> None:
+    """With stalls and without."""
+    figures = Figures(window=60.0, utilization=0.4649, p90=0.0109, p99=0.0618)
+    line = (
+        "sentry_loopstall: the loop ran 46 % of the time; a newcomer waited 11 ms at p90,"
+        " 62 ms at p99\n"
+    )
+
+    console.summarize(figures)
+    console.tell(recording([shop.frame("price_all", "time.sleep(total)")]))
+    console.summarize(figures._replace(p99=1.5))
+
+    assert written[0] == NOTHING + line
+    assert written[-1].splitlines()[-1].endswith(" 1.50 s at p99")
+    assert HEALTH.match(written[-1].splitlines()[-1])
+
+
+def test_a_program_ends_with_how_its_loop_was(tmp_path: Path) -> None:
+    """All of its loops together, also where the last one is over."""
+    script = tmp_path / "job.py"
+    script.write_text(
+        "import asyncio, time\n"
+        "async def main():\n"
+        "    for _ in range(20):\n"
+        "        time.sleep(0.04)\n"
+        "        await asyncio.sleep(0.01)\n"
+        "asyncio.run(main())\n"
+    )
+    done = python(*UNDER_DETECTION, script)
+    last = done.stderr.splitlines()[-1]
+    assert HEALTH.match(last), done.stderr
+    assert int(last.split(" ran ")[1].split(" %")[0]) > 50

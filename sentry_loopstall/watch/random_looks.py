@@ -1,0 +1,151 @@
+"""Pure: runs anywhere. Which looks are at random moments, and what those say of the loop.
+
+A look that is set to a stretch's half time, or to the next sample of a late one, comes because of
+what runs. If the next look were counted from there, the looks would follow the application: a loop
+that ticks once a second would be seen at each tick, or never. So random looks have a schedule of
+their own, whatever is found, which is no round fraction of the seconds that programs tick in. Where
+the two fall together one look does for both, so there are no more of them than with one schedule.
+
+A loop that computes holds the GIL and lets us in where it polls. So a look that finds it polling
+may have waited for that: what it waited was what was left of the stretch.
+"""
+
+# Annotations are no text here: a named tuple would compile each of them, a third of what it costs.
+
+from collections.abc import Callable
+from random import Random
+from typing import NamedTuple
+
+from ..estimate import WINDOW, Estimate
+from .detector import Pulse, Step
+
+SPREAD = 0.06  # of half the threshold: how far apart two random looks may be beside that
+SPREAD_OF_PINGS = 0.02  # less, for the start of a stretch lies somewhere between two looks
+TOGETHER = 0.4  # of half the threshold: how much later than its half time a stretch is looked at
+LOST = 10  # random looks that are overdue: then they begin anew
+CPU_SHARE = 0.5  # of the time that we waited for the GIL: what the loop must have computed
+
+
+class Wait(NamedTuple):
+    """What a look that finds the loop polling has waited for the GIL, seconds.
+
+    `busy` is how likely it was the loop that held it.
+    """
+
+    seconds: float = 0.0
+    busy: float = 0.0
+
+
+NOT_AT_ALL = Wait()
+
+
+class RandomLooks:
+    """The random looks at one run of a loop; `tells_start` where a look sees when a stretch began.
+
+    Where it does not, the answer to the ping tells what was left of it.
+    """
+
+    def __init__(
+        self,
+        estimate: Estimate,
+        now: float,
+        *,
+        tells_start: bool,
+        draw: Callable[[], float] | None = None,
+    ) -> None:
+        self.estimate = estimate
+        # Not the module's: an application that seeds that gets the same numbers with us.
+        self._draw = draw or Random().random  # noqa: S311 - no secret
+        self.tells_start = tells_start
+        self.due: float | None = None
+        self._begin = now
+        self._stands_for = 0.0
+        # Random looks that have found a stretch which may still turn out to be late: when, what
+        # they stand for, the wait that they tell where that is known by then.
+        self._open: list[tuple[float, float, float]] = []
+        self._stretch: float | None = None
+
+    def is_due(self, at: float) -> bool:
+        """Whether a look at this moment is a random one."""
+        return self.due is not None and at >= self.due
+
+    def begin(self, now: float) -> None:
+        """Start anew: what comes is not known to follow on what was."""
+        self.due, self._begin = None, now
+        self._open.clear()
+
+    def saw(
+        self, pulse: Pulse, decided: Step, at: float, interval: float, waited: Wait = NOT_AT_ALL
+    ) -> float:
+        """Take what a look at `at` has found; when to look again (monotonic seconds).
+
+        `interval` is how far random looks are apart, about.
+        """
+        state = decided.state
+        if self._open and pulse.stretch != self._stretch:
+            self._settle(pulse)
+        elif self._open and state.late and self.tells_start:
+            self._open.clear()  # it will be known exactly
+        if decided.ended is not None:
+            weighs = self.tells_start
+            self.estimate.add_stretch(*decided.ended, stalled=decided.stalled, weighs=weighs)
+        if self.due is None:
+            self.due = self._begin + self._draw() * interval
+            self._stands_for = interval
+        if at >= self.due:
+            if pulse.stretch is None:
+                self.estimate.add_look(at, self._stands_for, waited.seconds, waited.busy)
+            elif not (state.late and self.tells_start):
+                self._stretch = pulse.stretch
+                # What is left of it counts from when the look was due: so long it took to get in.
+                since = at if self.tells_start else self.due
+                self._open.append((since, self._stands_for, at - state.started_at))
+        self._go_on(at, interval, is_known_busy=state.late and not self.tells_start)
+        due, look_at = self.due, decided.look_at
+        if state.late:
+            return look_at
+        if pulse.stretch is None or due <= look_at + interval * TOGETHER:
+            return due
+        return look_at
+
+    def _settle(self, pulse: Pulse) -> None:
+        """The stretch that random looks have found is over."""
+        for at, seconds, age in self._open:
+            wait = age
+            if not self.tells_start and pulse.ended_at is not None:
+                wait = max(0.0, pulse.ended_at - at)
+            self.estimate.add_look(at, seconds, wait, 1.0)
+        self._open.clear()
+
+    def _go_on(self, at: float, interval: float, *, is_known_busy: bool) -> None:
+        """Tell when the next one is due. What those in between would have found may be known."""
+        due = self.due
+        if due is None:
+            return
+        if due > at:
+            # With a lower threshold they have to come sooner than it was thought.
+            self.due = min(due, at + interval * (1 + SPREAD))
+            return
+        spread = SPREAD if self.tells_start else -SPREAD_OF_PINGS
+        self._stands_for = interval * (1 + spread / 2)
+        if at - due > (WINDOW if is_known_busy else LOST * interval):
+            self.due = at + self._draw() * interval
+            return
+        due += interval * (1 + spread * self._draw())
+        while due <= at:
+            if is_known_busy:
+                self._open.append((due, self._stands_for, 0.0))
+            due += interval * (1 + spread * self._draw())
+        self.due = due
+
+
+def wait_of(late: float, waits: int, switch_interval: float) -> float:
+    """How long something waits that becomes ready when a look was due, which came `late`.
+
+    `waits` is how often the watcher slept for the GIL meanwhile: the loop gives it away at each
+    poll, and may have it back before a thread that sleeps has woken. A thread that waits for the
+    GIL also wakes once per switch interval by itself.
+    """
+    if waits <= late / switch_interval + 1:
+        return late
+    return late / waits
