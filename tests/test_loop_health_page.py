@@ -96,7 +96,7 @@ def test_it_tells_how_it_is(init: Init) -> None:
         return lines
 
     (line,) = asyncio.run(main())
-    assert re.fullmatch(r"\w+ in MainThread: ran \d+% of the last 0 s, .* 0 stalls", line)
+    assert re.fullmatch(r"[\w.]+ in MainThread: ran \d+% of the last 0 s, .* 0 stalls", line)
 
 
 def answer(url: str) -> tuple[int, Any]:
@@ -151,7 +151,7 @@ def test_prometheus_collects(init: Init) -> None:
                 registry.unregister(collector)
     for name in made["GAUGES"]:
         assert re.search(
-            rf'^python_event_loop_{name}{{loop="\w+",thread="MainThread"}} [\d.e-]+$',
+            rf'^python_event_loop_{name}{{loop="[\w.]+",thread="MainThread"}} [\d.e-]+$',
             text,
             flags=re.MULTILINE,
         )

@@ -70,7 +70,7 @@ def test_a_stall_is_one_value(init: Init, sent: list[tuple[Any, ...]]) -> None:
         "culprit": "shop.price_all",
         "cause": "on_cpu",
         "outcome": "backoff",
-        "loop": "_UnixSelectorEventLoop",
+        "loop": "asyncio._UnixSelectorEventLoop",
         "thread": "MainThread",
     }
     assert "culprit" not in of_nobody

@@ -603,7 +603,8 @@ def test_the_clients_rules_decide_also_after_they_changed() -> None:
     frames = (library("send"), PRICE)
     candidates = Candidates()
     assert candidates.places(frames, InAppRules()) == (1,)
-    assert candidates.places(frames, InAppRules(include=("dblib",))) == (0, 1)
+    also = InAppRules(include=("dblib",), project_root="/srv/shop")
+    assert candidates.places(frames, also) == (0, 1)
     assert candidates.places(frames, InAppRules(exclude=("shop",))) == (0,)
 
 
