@@ -144,8 +144,8 @@ def show(loop: str, kind: str, found: dict[str, dict[str, Any]]) -> None:
     known = told["by its stretches"]
     print(f"\n{loop}, {kind:<12}     loop_health  heartbeat  its stretches")
     missed = "" if abs(told["utilization"] - known["utilization"]) <= 0.02 else "  missed"
-    utilization = f"{told['utilization']:11.3f} {'':10} {known['utilization']:14.3f}"
-    print(f"  utilization      {utilization}{missed}")
+    shares = f"{told['utilization']:11.3f} {'':10} {known['utilization']:14.3f}"
+    print(f"  utilization      {shares}{missed}")
     for share in SHARES:
         name = f"p{share * 100:.0f}"
         print(

@@ -41,16 +41,27 @@ class Histogram:
     """Waiting times, in buckets of a logarithmic scale.
 
     `looks` has the seconds that each bucket's looks stand for, `stretches` how many there were of
-    those that are known exactly. `whole` are all seconds, `busy` those in which callbacks ran.
+    those that are known exactly. `whole` are all seconds but the `idle` ones, `busy` those in which
+    callbacks ran.
     """
 
-    __slots__ = ("begin", "blocked", "busy", "longest", "looks", "stalls", "stretches", "whole")
+    __slots__ = (
+        "begin",
+        "blocked",
+        "busy",
+        "idle",
+        "longest",
+        "looks",
+        "stalls",
+        "stretches",
+        "whole",
+    )
 
     def __init__(self, begin: float = 0.0) -> None:
         self.begin = begin
         self.looks: dict[int, float] = {}
         self.stretches: dict[int, int] = {}
-        self.whole = self.busy = self.blocked = self.longest = 0.0
+        self.whole = self.idle = self.busy = self.blocked = self.longest = 0.0
         self.stalls = 0
 
     def add(self, other: "Histogram", sign: int = 1) -> None:
@@ -61,10 +72,16 @@ class Histogram:
         for bucket, number in list(other.stretches.items()):
             stretches[bucket] = stretches.get(bucket, 0) + sign * number
         self.whole += sign * other.whole
+        self.idle += sign * other.idle
         self.busy += sign * other.busy
         self.stalls += sign * other.stalls
         self.blocked += sign * other.blocked
         self.longest = max(self.longest, other.longest)
+
+    @property
+    def seconds(self) -> float:
+        """All of them."""
+        return self.whole + self.idle
 
     def copy(self) -> "Histogram":
         """Another one that is the same."""
@@ -117,6 +134,13 @@ class Estimate:
         self._parked_at: float | None = None
 
     # The watcher's
+
+    def add_idle(self, at: float, seconds: float) -> None:
+        """A look at a random moment found the loop idle: what most do, so in one step."""
+        opened = self._published[1]
+        if at - opened.begin >= SLICE:
+            opened = self._close(opened, at)
+        opened.idle += seconds
 
     def add_look(self, at: float, seconds: float, wait: float = 0.0, busy: float = 0.0) -> None:
         """A look at a random moment found that a newcomer waits so long."""
@@ -222,17 +246,17 @@ def add_lasting(histogram: Histogram, lasting: Lasting, since: float) -> None:
     if lasting.waits:
         histogram.add_stretch(seconds, lasting.busy)
     else:
-        histogram.add_look(seconds, 0.0, 0.0)
+        histogram.idle += seconds
 
 
 def figures_of(histogram: Histogram, window: float) -> Figures:
     """The figures of all that a histogram has."""
-    if histogram.whole <= 0:
+    if histogram.seconds <= 0:
         return Figures(window=max(0.0, window), stalls=histogram.stalls, blocked=histogram.blocked)
     p50, p90, p99 = waiting_times(histogram, SHARES)
     return Figures(
         window=max(0.0, window),
-        utilization=min(1.0, max(0.0, histogram.busy / histogram.whole)),
+        utilization=min(1.0, max(0.0, histogram.busy / histogram.seconds)),
         p50=p50,
         p90=p90,
         p99=p99,
@@ -261,7 +285,7 @@ def waiting_times(histogram: Histogram, shares: Iterable[float]) -> list[float]:
         number += count
         sum_of += count * here
         while len(found) < len(wanted):
-            target = (1.0 - wanted[len(found)]) * histogram.whole
+            target = (1.0 - wanted[len(found)]) * histogram.seconds
             if bucket == NO_WAIT or seconds + sum_of - number * here >= target:
                 found.append(here)
             elif seconds + sum_of - number * below >= target:

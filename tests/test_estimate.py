@@ -119,7 +119,7 @@ def look_at(loop: Loop, *, pings: bool = False, holds_gil: bool = False, seed: i
         state = decided.state
         due = max(now, random_looks.saw(pulse, decided, now, HALF, waited))
     estimate.close(loop.seconds)
-    return Watch(figures_of(total, total.whole), looks)
+    return Watch(figures_of(total, total.seconds), looks)
 
 
 def lognormal(seed: int) -> Iterator[tuple[float, float]]:

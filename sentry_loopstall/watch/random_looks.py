@@ -17,13 +17,14 @@ from random import Random
 from typing import NamedTuple
 
 from ..estimate import WINDOW, Estimate
-from .detector import Pulse, Step
+from .detector import LoopState, Pulse, Step
 
 SPREAD = 0.06  # of half the threshold: how far apart two random looks may be beside that
 SPREAD_OF_PINGS = 0.02  # less, for the start of a stretch lies somewhere between two looks
 TOGETHER = 0.4  # of half the threshold: how much later than its half time a stretch is looked at
 LOST = 10  # random looks that are overdue: then they begin anew
 CPU_SHARE = 0.5  # of the time that we waited for the GIL: what the loop must have computed
+OWN_CPU = 0.001  # seconds: more than a look takes itself
 
 
 class Wait(NamedTuple):
@@ -37,6 +38,8 @@ class Wait(NamedTuple):
 
 
 NOT_AT_ALL = Wait()
+READY = Wait(busy=1.0)
+"""The poll returns at once, for callbacks are ready."""
 
 
 class RandomLooks:
@@ -57,6 +60,7 @@ class RandomLooks:
         # Not the module's: an application that seeds that gets the same numbers with us.
         self._draw = draw or Random().random  # noqa: S311 - no secret
         self.tells_start = tells_start
+        self._spread = SPREAD if tells_start else -SPREAD_OF_PINGS
         self.due: float | None = None
         self._begin = now
         self._stands_for = 0.0
@@ -64,6 +68,10 @@ class RandomLooks:
         # they stand for, the wait that they tell where that is known by then.
         self._open: list[tuple[float, float, float]] = []
         self._stretch: float | None = None
+
+    def hide_starts(self) -> None:
+        """From now on a look does not tell when a stretch began."""
+        self.tells_start, self._spread = False, -SPREAD_OF_PINGS
 
     def is_due(self, at: float) -> bool:
         """Whether a look at this moment is a random one."""
@@ -81,6 +89,19 @@ class RandomLooks:
 
         `interval` is how far random looks are apart, about.
         """
+        due = self.due
+        if (
+            due is not None
+            and due <= at < due + interval
+            and pulse.stretch is None
+            and waited is NOT_AT_ALL
+            and not self._open
+            and decided.ended is None
+        ):  # as nearly always: the same without a detour
+            self.estimate.add_idle(at, self._stands_for)
+            self.due = due = due + interval * (1 + self._spread * self._draw())
+            self._stands_for = interval * (1 + self._spread / 2)
+            return max(due, at)
         state = decided.state
         if self._open and pulse.stretch != self._stretch:
             self._settle(pulse)
@@ -93,13 +114,7 @@ class RandomLooks:
             self.due = self._begin + self._draw() * interval
             self._stands_for = interval
         if at >= self.due:
-            if pulse.stretch is None:
-                self.estimate.add_look(at, self._stands_for, waited.seconds, waited.busy)
-            elif not (state.late and self.tells_start):
-                self._stretch = pulse.stretch
-                # What is left of it counts from when the look was due: so long it took to get in.
-                since = at if self.tells_start else self.due
-                self._open.append((since, self._stands_for, at - state.started_at))
+            self._take(pulse, state, at, self.due, waited)
         self._go_on(at, interval, is_known_busy=state.late and not self.tells_start)
         due, look_at = self.due, decided.look_at
         if state.late:
@@ -107,6 +122,16 @@ class RandomLooks:
         if pulse.stretch is None or due <= look_at + interval * TOGETHER:
             return due
         return look_at
+
+    def _take(self, pulse: Pulse, state: LoopState, at: float, due: float, waited: Wait) -> None:
+        """What a random look has found."""
+        if pulse.stretch is None:
+            self.estimate.add_look(at, self._stands_for, waited.seconds, waited.busy)
+        elif not (state.late and self.tells_start):
+            self._stretch = pulse.stretch
+            # What is left of it counts from when the look was due: so long it took to get in.
+            since = at if self.tells_start else due
+            self._open.append((since, self._stands_for, at - state.started_at))
 
     def _settle(self, pulse: Pulse) -> None:
         """The stretch that random looks have found is over."""
@@ -126,16 +151,15 @@ class RandomLooks:
             # With a lower threshold they have to come sooner than it was thought.
             self.due = min(due, at + interval * (1 + SPREAD))
             return
-        spread = SPREAD if self.tells_start else -SPREAD_OF_PINGS
-        self._stands_for = interval * (1 + spread / 2)
+        self._stands_for = interval * (1 + self._spread / 2)
         if at - due > (WINDOW if is_known_busy else LOST * interval):
             self.due = at + self._draw() * interval
             return
-        due += interval * (1 + spread * self._draw())
+        due += interval * (1 + self._spread * self._draw())
         while due <= at:
             if is_known_busy:
                 self._open.append((due, self._stands_for, 0.0))
-            due += interval * (1 + spread * self._draw())
+            due += interval * (1 + self._spread * self._draw())
         self.due = due
 
 

@@ -26,7 +26,7 @@ from .open_blocks import expected_in
 from .others import Activity, all_stacks
 from .ping_probe import PingProbe
 from .probes import Closer, ExactProbe
-from .random_looks import CPU_SHARE, NOT_AT_ALL, RandomLooks, Wait, wait_of
+from .random_looks import CPU_SHARE, NOT_AT_ALL, OWN_CPU, READY, RandomLooks, Wait, wait_of
 from .reading import Reading
 from .recorder import Recorder, Taken
 from .variables import variables_of
@@ -161,7 +161,7 @@ class WatchedRun:
             return IDLE
         self.forget()
         self.probe = PingProbe(loop, probe.thread_id, self.native_id, self.frames, base=probe.base)
-        self.random_looks.tells_start = False
+        self.random_looks.hide_starts()
         pulse = self.probe.look(self.look_at)
         if self.skip is not None:  # what called `init()` may run still
             self.skip = None if pulse is None else pulse.stretch
@@ -208,16 +208,15 @@ class WatchedRun:
 
     def _waited(self, reading: Reading, glance: Glance) -> Wait:
         """Of a random look that finds the loop polling: does it only now, or not for long?"""
-        if self.probe.can_wake and has_ready(self.probe.loop):
-            return Wait(busy=1.0)  # what is ready runs at once
         before, due = self.before, self.random_looks.due
         if reading.on_cpu is None or before.on_cpu is None or due is None:
-            return NOT_AT_ALL
+            return READY if self._is_about_to_run() else NOT_AT_ALL
         late, used = reading.at - due, reading.on_cpu - before.on_cpu
         process = (reading.process or 0.0) - (before.process or 0.0)
-        if process < late * CPU_SHARE:
-            return NOT_AT_ALL
-        # Not for a loop that idles: 3 µs.
+        if used < late * CPU_SHARE and process - used < max(late * CPU_SHARE, OWN_CPU):
+            return NOT_AT_ALL  # it idles, as most do: that much is known for next to nothing
+        if self._is_about_to_run():
+            return READY
         slept = None if glance.slept is None else own_switches()
         # It has slept once for the look itself; when it was woken, nobody counted.
         waits = 1
@@ -227,6 +226,10 @@ class WatchedRun:
             return NOT_AT_ALL
         busy = used / process if used >= late * CPU_SHARE else 0.0
         return Wait(wait_of(late, waits, sys.getswitchinterval()), min(1.0, busy))
+
+    def _is_about_to_run(self) -> bool:
+        """Whether what is ready makes the poll return at once."""
+        return self.probe.can_wake and has_ready(self.probe.loop)
 
     def _sample(self, look: Look, glance: Glance, timing: Timing) -> None:
         recorder = self.recorder

@@ -236,7 +236,7 @@ class Watcher:
         total = self.total.copy()
         for run in list(self._runs.values()):
             run.estimate.add_open_to(total, self._now())
-        return figures_of(total, total.whole) if total.whole > 0 else None
+        return figures_of(total, total.seconds) if total.seconds > 0 else None
 
     def watched_loops(self) -> list[Any]:
         """The event loops that are watched now."""
