@@ -17,7 +17,6 @@ import pytest
 import sentry_loopstall
 from sentry_loopstall.__main__ import UsageError, parse
 from sentry_loopstall.console import (
-    EXPLANATIONS,
     Console,
     Page,
     blocked_by,
@@ -25,6 +24,7 @@ from sentry_loopstall.console import (
     printable,
     render,
 )
+from sentry_loopstall.diagnose.cures import EXPLANATIONS
 from sentry_loopstall.diagnose.diagnosis import Diagnosis, diagnose
 from sentry_loopstall.diagnose.in_app import InAppRules
 from sentry_loopstall.options import Options

@@ -33,7 +33,7 @@ from benchmarks.table import quoted
 from example_app.receiver import EnvelopeReceiver
 from example_app.scenarios import MISTAKES
 from sentry_loopstall import Cause, Culprit, Evidence, Frame, Outcome, Stall, Waiters
-from sentry_loopstall.console import EXPLANATIONS
+from sentry_loopstall.diagnose.cures import EXPLANATIONS
 from sentry_loopstall.options import _FROM_ENVIRONMENT, Options, enabled
 from sentry_loopstall.report.limits import Limits, Permit, Subject
 from sentry_loopstall.report.redis_server import TIMEOUT
@@ -204,6 +204,9 @@ def others_waiting(port: int, number: int) -> Iterator[None]:
             thread.join()
 
 
+SHOWN = ("duration_ms", "on_cpu_ms", "waiting_io", "cure")  # of the context
+
+
 def as_text(event: Event) -> str:
     """An event as the README shows it, without breadcrumbs of a single sample in passing."""
     exception = event["exception"]["values"][0]
@@ -227,7 +230,7 @@ def as_text(event: Event) -> str:
     lines += ["", "Tags"]
     lines += [f"  {name:<18}  {value}" for name, value in sorted(event["tags"].items())]
     lines += ["", "Context loop_stall, some of it"]
-    lines += [f"  {key:<12}  {context[key]}" for key in ("duration_ms", "on_cpu_ms", "waiting_io")]
+    lines += [f"  {key:<12}  {context[key]}" for key in SHOWN]
     return "\n".join(lines) + "\n"
 
 
@@ -444,7 +447,8 @@ def test_the_terminal_command_names_culprit_and_cause(tmp_path: Path) -> None:
         check=True,
     )
     assert "__main__.f blocked the event loop for 0.1" in ran.stderr
-    assert EXPLANATIONS[Cause.BLOCKING_CALL].cure in ran.stderr
+    assert EXPLANATIONS[Cause.BLOCKING_CALL].meaning in ran.stderr
+    assert "Use `await asyncio.sleep()`" in ran.stderr
 
 
 def test_requirements_are_those_of_the_project() -> None:

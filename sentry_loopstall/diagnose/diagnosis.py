@@ -35,7 +35,8 @@ class Finding(NamedTuple):
 
     `culprit` is None where nobody is blamed. `shown` is the sample whose stack and context the
     event carries. `imported` names the module of an import, `holder` is the thread that held the
-    GIL; `shown` is one of its samples then, and has no context.
+    GIL; `shown` is one of its samples then, and has no context. `is_steady`: what the culprit is at
+    in `shown` took half of its time.
     """
 
     culprit: Culprit | None
@@ -43,6 +44,7 @@ class Finding(NamedTuple):
     shown: Blamed
     imported: str | None = None
     holder: OtherThread | None = None
+    is_steady: bool = True
 
 
 class Kind(NamedTuple):
@@ -192,10 +194,10 @@ class _Story:
         chosen = choose(self.blamed, suspects, self.total, self.threshold)
         findings, culprits = [], []
         for suspect in chosen:
-            shown, culprit = self._culprit(suspect)
+            shown, culprit, is_steady = self._culprit(suspect)
             cause = cause_of_culprit(self._signals_of(suspect.samples))
             imported = imported_module(shown) if cause is Cause.IMPORT else None
-            findings.append(Finding(culprit, cause, shown, imported))
+            findings.append(Finding(culprit, cause, shown, imported, is_steady=is_steady))
             culprits.append(culprit)
         named = {suspect.key for suspect in chosen}
         culprits += [self._culprit(other)[1] for other in suspects if other.key not in named]
@@ -209,7 +211,7 @@ class _Story:
     def of_many_callbacks(self) -> Diagnosis:
         """Many callbacks did it together; the kind that took the most time is named."""
         suspects = suspects_of(kind_of(one) for one in self.blamed)
-        shown, culprit = self._culprit(suspects[0])
+        shown, culprit, _ = self._culprit(suspects[0])
         culprits = [culprit, *(self._culprit(suspect)[1] for suspect in suspects[1:])]
         finding = Finding(culprit, Cause.MANY_CALLBACKS, shown)
         kinds = count_kinds(self.recording, culprits)
@@ -219,7 +221,7 @@ class _Story:
         """Another thread held the GIL: its frame is to blame, the loop's are not."""
         samples = blame_holder(holder, self.rules, self.recording)
         suspect = suspects_of(samples)[0]
-        shown, culprit = self._culprit(suspect, total=sum(one.seconds for one in samples))
+        shown, culprit, _ = self._culprit(suspect, total=sum(one.seconds for one in samples))
         share = suspect.seconds / (sum(one.seconds for one in samples) or 1.0)
         culprit = replace(culprit, seconds=share * self.recording.duration, share=share)
         finding = Finding(culprit, Cause.GIL_CONTENTION, shown, holder=holder)
@@ -231,16 +233,19 @@ class _Story:
         shown = max(self.blamed, key=lambda one: one.seconds)
         return self._diagnosis([Finding(None, cause, shown)], [])
 
-    def _culprit(self, suspect: Suspect, total: float | None = None) -> tuple[Blamed, Culprit]:
+    def _culprit(
+        self, suspect: Suspect, total: float | None = None
+    ) -> tuple[Blamed, Culprit, bool]:
+        """A sample, the record, and whether what it is at in the sample took half of its time."""
         total = self.total if total is None else total
         if self.expression is None:
             shown = max(suspect.samples, key=lambda one: one.seconds)
-            return shown, as_culprit(suspect, None, None, total)
+            return shown, as_culprit(suspect, None, None, total), False
         shown, mostly_there = representative(suspect)
         call = None
         if mostly_there and shown.frame is not None:
             call = self.expression(shown.frame)
-        return shown, as_culprit(suspect, shown, call, total)
+        return shown, as_culprit(suspect, shown, call, total), mostly_there
 
     def _diagnosis(self, findings: list[Finding], culprits: list[Culprit]) -> Diagnosis:
         runs = [] if self.expression is None else timeline(self.blamed, MAX_BREADCRUMBS)
