@@ -7,7 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import wrapt
 
@@ -30,6 +30,28 @@ from .watch.watcher import Watcher
 EXIT_TIMEOUT = 2.0  # seconds that exit may take longer, and only if a stall waits to be sent
 
 
+class Teller(Protocol):
+    """Who is handed the stalls: the reporter, if nobody else is there."""
+
+    def put(self, recording: Recording) -> None:
+        """Take one stall."""
+
+    def prepare(self) -> None:
+        """There may be one before long."""
+
+    def leave(self) -> None:
+        """No loop runs any more."""
+
+    def drain(self, deadline: float, is_helped: Callable[[], bool]) -> None:
+        """The process exits."""
+
+    def stop(self) -> None:
+        """Nobody listens any more."""
+
+    def after_fork(self) -> None:
+        """Runs in a forked child."""
+
+
 class Detection:
     """Hook, watcher and reporter of one process.
 
@@ -37,7 +59,8 @@ class Detection:
     the reporter thread with each stall, `tend` there between them, `forget` in a forked child,
     which has seen none. The others are asked on the watcher thread: `reader` for what a blocked
     callback's context tells, and `candidates`, where local variables are to go along, for the
-    places in a stack of the frames that may be to blame.
+    places in a stack of the frames that may be to blame. A `teller` is handed the stalls at once,
+    in the place of the reporter.
     """
 
     def __init__(
@@ -49,11 +72,12 @@ class Detection:
         forget: Callable[[], None] = lambda: None,
         reader: ContextReader = READ_NOTHING,
         candidates: Callable[[tuple[RawFrame, ...]], Sequence[int]] | None = None,
+        teller: Teller | None = None,
     ) -> None:
         self._audience = audience
         self._forget = forget
         self._candidates = candidates
-        self.reporter = Reporter(tell, tend)
+        self.reporter: Teller = teller or Reporter(tell, tend)
         self.watcher = Watcher(
             self._timing,
             self.reporter.put,

@@ -16,11 +16,16 @@ import sentry_loopstall
 ROOT = Path(sentry_loopstall.__file__).parent
 PACKAGE = "sentry_loopstall"
 
+TESTING = ("in_tests", "pytest_plugin")
+
 # What a layer may not know of.
 FORBIDDEN = {
-    "watch": ("diagnose", "report", "integration", "detection", "console"),
-    "diagnose": ("watch", "report", "integration", "detection", "console"),
-    "report": ("watch", "integration", "detection", "console"),
+    "watch": ("diagnose", "report", "integration", "detection", "console", *TESTING),
+    "diagnose": ("watch", "report", "integration", "detection", "console", *TESTING),
+    "report": ("watch", "integration", "detection", "console", *TESTING),
+    "console": ("watch", "integration", "detection", *TESTING),
+    "detection": ("integration", "console", *TESTING),
+    "integration": TESTING,
 }
 # Plain records and helpers: they know of no layer at all.
 BASICS = (
@@ -48,6 +53,7 @@ OUTSIDE = {
     },
     "wrapt": {"watch.loop_hook"},
     "redis": {"report.redis_server"},
+    "pytest": {"in_tests.plugin", "pytest_plugin"},
 }
 STARTS_THREADS = {"quiet_threads"}
 ASKS_FOR_THREADS = {"watch.life", "report.reporter"}

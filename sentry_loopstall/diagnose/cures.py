@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from ..log import log_once
 from ..stall import Cause
-from .called import called_by
+from .callee import called_by
 from .diagnosis import Finding
 from .in_app import CodeFrame, is_standard_library
 

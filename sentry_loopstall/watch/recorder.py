@@ -86,6 +86,11 @@ class Recorder:
         self._threads: tuple[ThreadStack, ...] = ()
         self.has_threads_of_stall = False
 
+    @property
+    def was_told(self) -> bool:
+        """Whether there was a recording of it, so that it has an id."""
+        return self._id is not None
+
     def add(self, taken: Taken, reading: Reading, *, late: float) -> None:
         """Keep one sample, with the callback it was in, and who waits for that to end."""
         closer = taken.closer
