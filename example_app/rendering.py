@@ -73,5 +73,6 @@ def _paragraph(number: int, issue: Issue) -> list[Text]:
         Text.assemble(f"{number:<2} ", (issue.title, f"bold {style}".strip())),
         Text(INDENT + " · ".join(facts)),
         Text(f"{INDENT}in {endpoints}"),
+        *([Text(f"{INDENT}{issue.cure}", style="green")] if issue.cure else []),
         *(Text(f"{INDENT}{INDENT}{crumb}", style="dim") for crumb in issue.breadcrumbs),
     ]

@@ -24,6 +24,7 @@ class Issue:
     title: str
     culprit: str | None
     cause: str
+    cure: str
     level: str
     location: str | None
     events: int
@@ -116,6 +117,7 @@ def _issue(fingerprint: tuple[str, ...], events: Sequence[Event]) -> Issue:
         fingerprint=fingerprint,
         title=_title(newest),
         culprit=newest["tags"].get(CULPRIT_TAG),
+        cure=str(context.get("cure") or ""),
         cause=newest["tags"][CAUSE_TAG],
         level=newest.get("level", ""),
         location=context.get("location"),

@@ -2,18 +2,18 @@
 
 sentry_sdk.init(dsn="...", integrations=[LoopStallIntegration()])
 
-Runs anywhere; what `stall` has is loaded once somebody asks for it, for its records take as long to
-make as all of the watcher (measured).
+Runs anywhere; everything is loaded once somebody asks for it. pytest loads the package whenever it
+starts, for its plugin (PYTEST_DONT_REWRITE: no assertion is in here), and what `stall` has takes as
+long to make as all of the watcher (measured).
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .expected import expected_block, pause, resume
-from .health import loop_health
-from .integration import LoopStallIntegration
-
 if TYPE_CHECKING:
+    from .expected import expected_block, pause, resume
+    from .health import loop_health
+    from .integration import LoopStallIntegration
     from .stall import (
         Cause,
         Culprit,
@@ -44,11 +44,22 @@ __all__ = [
 ]
 
 
+# Where they are, if not in `stall`.
+_PLACES = {
+    "LoopStallIntegration": ".integration",
+    "expected_block": ".expected",
+    "loop_health": ".health",
+    "pause": ".expected",
+    "resume": ".expected",
+}
+
+
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    value = globals()[name] = getattr(importlib.import_module(".stall", __name__), name)
+    module = importlib.import_module(_PLACES.get(name, ".stall"), __name__)
+    value = globals()[name] = getattr(module, name)
     return value
 
 

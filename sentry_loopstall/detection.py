@@ -7,7 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import wrapt
 
@@ -35,6 +35,31 @@ if TYPE_CHECKING:
 EXIT_TIMEOUT = 2.0  # seconds that exit may take longer, and only if a stall waits to be sent
 
 
+class Teller(Protocol):
+    """Who is handed the stalls: the reporter, if nobody else is there."""
+
+    def put(self, recording: Recording) -> None:
+        """Take one stall."""
+
+    def prepare(self) -> None:
+        """There may be one before long."""
+
+    def do(self, job: Callable[[], object]) -> None:
+        """Something else is to be told, once."""
+
+    def leave(self) -> None:
+        """No loop runs any more."""
+
+    def drain(self, deadline: float, is_helped: Callable[[], bool]) -> None:
+        """The process exits."""
+
+    def stop(self) -> None:
+        """Nobody listens any more."""
+
+    def after_fork(self) -> None:
+        """Runs in a forked child."""
+
+
 class Detection:
     """Hook, watcher and reporter of one process.
 
@@ -43,7 +68,8 @@ class Detection:
     forked child, which has seen none. The others are asked on the watcher thread: `reader` for what
     a blocked callback's context tells, and `candidates`, where local variables are to go along, for
     the places in a stack of the frames that may be to blame. `rules` are asked on any thread, for
-    `loop_health()`, and with `metrics` the reporter calls `tell_health` once a minute.
+    `loop_health()`, and with `metrics` the reporter calls `tell_health` once a minute. A `teller`
+    is handed the stalls at once, in the place of the reporter.
     """
 
     def __init__(
@@ -58,12 +84,13 @@ class Detection:
         candidates: Callable[[tuple[RawFrame, ...]], Sequence[int]] | None = None,
         rules: Callable[[], InAppRules | None] = lambda: None,
         tell_health: Callable[[], None] = lambda: None,
+        teller: Teller | None = None,
     ) -> None:
         self._tell_health = tell_health
         self._audience = audience
         self._forget = forget
         self._candidates = candidates
-        self.reporter = Reporter(tell, tend, begin)
+        self.reporter: Teller = teller or Reporter(tell, tend, begin)
         self.watcher = Watcher(
             self._timing,
             self.reporter.put,

@@ -211,7 +211,7 @@ def test_a_mistake_that_was_not_caught_is_a_problem() -> None:
 
 
 def test_issues_are_grouped_by_fingerprint_and_printed_as_they_are() -> None:
-    context = {"loop_stall": {"culprit_ms": None, "duration_ms": 1234.0}}
+    context = {"loop_stall": {"culprit_ms": None, "duration_ms": 1234.0, "cure": "Use it."}}
     newest = event_of(MISTAKES[0], contexts=context, transaction="/b")
     issues = group([event_of(MISTAKES[1]), event_of(MISTAKES[0]), newest])
     assert [(issue.culprit, issue.events, issue.longest) for issue in issues] == [
@@ -225,6 +225,7 @@ def test_issues_are_grouped_by_fingerprint_and_printed_as_they_are() -> None:
         "\n1  example_app.shop.pricing.price_all blocked the event loop\n"
         "   no location · on_cpu · warning · 2 events · 2 not sent · longest 1.23 s\n"
         "   in /prices ×1, /b ×1\n"
+        "   Use it.\n"
         "      +0.10 s f(x[1])\n"
         "\n2  example_app.shop.delivery.quote_delivery blocked the event loop\n"
         "   no location · on_cpu · warning · 1 event · 2 not sent · longest 0.50 s\n"

@@ -16,12 +16,16 @@ import sentry_loopstall
 ROOT = Path(sentry_loopstall.__file__).parent
 PACKAGE = "sentry_loopstall"
 
+TESTING = ("in_tests", "pytest_plugin")
+
 # What a layer may not know of.
 FORBIDDEN = {
-    "watch": ("diagnose", "limits", "report", "integration", "detection", "health"),
-    "diagnose": ("watch", "limits", "report", "integration", "detection", "health"),
-    "limits": ("watch", "diagnose", "report", "integration", "detection", "health"),
-    "report": ("watch", "integration", "detection", "health"),
+    "watch": ("diagnose", "limits", "report", "integration", "detection", "health", *TESTING),
+    "diagnose": ("watch", "limits", "report", "integration", "detection", "health", *TESTING),
+    "limits": ("watch", "diagnose", "report", "integration", "detection", "health", *TESTING),
+    "report": ("watch", "integration", "detection", "health", *TESTING),
+    "detection": ("integration", *TESTING),
+    "integration": TESTING,
 }
 # Plain records and helpers: they know of no layer at all.
 BASICS = (
@@ -53,6 +57,7 @@ OUTSIDE = {
     },
     "wrapt": {"detection", "watch.loop_hook", "watch.polls"},
     "redis": {"limits.redis_server"},
+    "pytest": {"in_tests.plugin", "pytest_plugin"},
 }
 STARTS_THREADS = {"quiet_threads"}
 ASKS_FOR_THREADS = {"watch.life", "report.reporter"}

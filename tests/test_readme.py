@@ -42,12 +42,12 @@ from sentry_loopstall import (
     Stall,
     Waiters,
 )
+from sentry_loopstall.diagnose.cures import EXPLANATIONS
 from sentry_loopstall.limits.fleet import KEEP, PUSH_AFTER, WARN_AFTER
 from sentry_loopstall.limits.judge import Limits, Permit, Subject
 from sentry_loopstall.limits.redis_server import TIMEOUT
 from sentry_loopstall.options import _FROM_ENVIRONMENT, Options, enabled
 from sentry_loopstall.report.scrubbing import Scrubber
-from sentry_loopstall.report.terminal import EXPLANATIONS
 from sentry_loopstall.server_url import ServerUrl
 from sentry_loopstall.watch.variables import MAX_NAME, Reader
 
@@ -213,6 +213,9 @@ def others_waiting(port: int, number: int) -> Iterator[None]:
             thread.join()
 
 
+SHOWN = ("duration_ms", "on_cpu_ms", "waiting_io", "cure")  # of the context
+
+
 def as_text(event: Event) -> str:
     """An event as the README shows it, without breadcrumbs of a single sample in passing."""
     exception = event["exception"]["values"][0]
@@ -236,7 +239,7 @@ def as_text(event: Event) -> str:
     lines += ["", "Tags"]
     lines += [f"  {name:<18}  {value}" for name, value in sorted(event["tags"].items())]
     lines += ["", "Context loop_stall, some of it"]
-    lines += [f"  {key:<12}  {context[key]}" for key in ("duration_ms", "on_cpu_ms", "waiting_io")]
+    lines += [f"  {key:<12}  {context[key]}" for key in SHOWN]
     return "\n".join(lines) + "\n"
 
 
@@ -453,7 +456,8 @@ def test_the_terminal_command_names_culprit_and_cause(tmp_path: Path) -> None:
         check=True,
     )
     assert "__main__.f blocked the event loop for 0.1" in ran.stderr
-    assert EXPLANATIONS[Cause.BLOCKING_CALL].cure in ran.stderr
+    assert EXPLANATIONS[Cause.BLOCKING_CALL].meaning in ran.stderr
+    assert "Use `await asyncio.sleep()`" in ran.stderr
 
 
 def test_requirements_are_those_of_the_project() -> None:

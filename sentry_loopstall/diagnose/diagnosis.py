@@ -45,7 +45,8 @@ class Finding(NamedTuple):
     event carries. `imported` names the module of an import. `holder` is the thread that held the
     GIL; `shown` is one of its samples then, and has no context. `competitors` is how many threads
     were in each other's way where none of them is to blame, `gil_holder` the name of the thread
-    that held the GIL, be it only for about half of the time.
+    that held the GIL, be it only for about half of the time. `is_steady`: what the culprit is at in
+    `shown` took half of its time.
     """
 
     culprit: Culprit | None
@@ -55,6 +56,7 @@ class Finding(NamedTuple):
     holder: OtherThread | None = None
     competitors: int = 0
     gil_holder: str | None = None
+    is_steady: bool = True
 
 
 class Kind(NamedTuple):
@@ -204,9 +206,11 @@ class _Story:
         sharer = self._sharer()
         for suspect in chosen:
             cause = self._cause_of(suspect)
-            shown, culprit = self._culprit(suspect, cause=cause)
+            shown, culprit, is_steady = self._culprit(suspect, cause=cause)
             imported = imported_module(shown) if cause is Cause.IMPORT else None
-            findings.append(Finding(culprit, cause, shown, imported, gil_holder=sharer))
+            findings.append(
+                Finding(culprit, cause, shown, imported, gil_holder=sharer, is_steady=is_steady)
+            )
             culprits.append(culprit)
         named = {suspect.key for suspect in chosen}
         others = [other for other in suspects if other.key not in named]
@@ -235,7 +239,7 @@ class _Story:
         """Many callbacks did it together; the kind that took the most time is named."""
         suspects = suspects_of(kind_of(one) for one in self.blamed)
         told = [self._culprit(suspect, cause=Cause.MANY_CALLBACKS) for suspect in suspects]
-        (shown, culprit), culprits = told[0], [one for _, one in told]
+        (shown, culprit, _), culprits = told[0], [one for _, one, _ in told]
         finding = Finding(culprit, Cause.MANY_CALLBACKS, shown, gil_holder=self._sharer())
         kinds = count_kinds(self.recording, culprits)
         return self._diagnosis([finding], culprits)._replace(kinds=kinds)
@@ -273,7 +277,7 @@ class _Story:
         samples = held.samples
         suspect = suspects_of(samples)[0]
         total = sum(one.seconds for one in samples)
-        shown, culprit = self._culprit(suspect, total=total)
+        shown, culprit, _ = self._culprit(suspect, total=total)
         share = suspect.seconds / (total or 1.0)
         culprit = replace(culprit, seconds=share * self.recording.duration, share=share)
         finding = Finding(
@@ -291,11 +295,12 @@ class _Story:
 
     def _culprit(
         self, suspect: Suspect, *, total: float | None = None, cause: Cause | None = None
-    ) -> tuple[Blamed, Culprit]:
+    ) -> tuple[Blamed, Culprit, bool]:
+        """A sample, the record, and whether what it is at in the sample took half of its time."""
         total = self.total if total is None else total
         if self.expression is None:
             shown = max(suspect.samples, key=lambda one: one.seconds)
-            return shown, as_culprit(suspect, None, None, total)
+            return shown, as_culprit(suspect, None, None, total), False
         shown, mostly_there = representative(suspect)
         if cause in COMPUTES and mostly_there:
             interval = self.recording.measured.switch_interval
@@ -303,7 +308,7 @@ class _Story:
         call = None
         if mostly_there and shown.frame is not None:
             call = self.expression(shown.frame)
-        return shown, as_culprit(suspect, shown, call, total)
+        return shown, as_culprit(suspect, shown, call, total), mostly_there
 
     def _diagnosis(self, findings: list[Finding], culprits: list[Culprit]) -> Diagnosis:
         runs = [] if self.expression is None else timeline(self.blamed, MAX_BREADCRUMBS)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from ..diagnose.culprit import Run
+from ..diagnose.cures import cure_of
 from ..diagnose.diagnosis import Diagnosis, Finding
 from ..stall import Cause, Culprit, EventLoopBlocked
 from .frames import (
@@ -270,6 +271,7 @@ def _context(
         "waiting_io": waiters.io,
         "waiting": waiting,
         "gil_holder": _one_line_or_none(finding.gil_holder),
+        "cure": cure_of(finding),
         "suppressed_events": suppressed.events,
         "suppressed_ms": _milliseconds(suppressed.seconds),
     }

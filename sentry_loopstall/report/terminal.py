@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import IO, NamedTuple
 
 from ..diagnose.culprit import Run
+from ..diagnose.cures import EXPLANATIONS, cure_of
 from ..diagnose.diagnosis import Diagnosis, Finding, diagnose
 from ..diagnose.in_app import CodeFrame, InAppRules
 from ..estimate import Figures
@@ -29,53 +30,6 @@ BRIEF = 0.02  # share of a stall: a run of one sample in passing
 BRIEF_TOGETHER = 0.1  # share of a stall from which on they are its story
 
 Write = Callable[[str], None]
-
-
-class Explanation(NamedTuple):
-    """What a cause means, and what helps: a sentence each."""
-
-    meaning: str
-    cure: str
-
-
-EXPLANATIONS: Mapping[Cause, Explanation] = {
-    Cause.ON_CPU: Explanation(
-        "The event loop was busy computing.",
-        "Compute in a process pool, or in parts with `await asyncio.sleep(0)` between them.",
-    ),
-    Cause.BLOCKING_CALL: Explanation(
-        "The event loop waited in a call: sleep, network, file, lock or child process.",
-        "Await an asynchronous counterpart, or run the call in a thread: `asyncio.to_thread()`.",
-    ),
-    Cause.IMPORT: Explanation(
-        "A module was imported while the event loop ran.",
-        "Import it at the top of a file, so that it is loaded before the event loop starts.",
-    ),
-    Cause.GARBAGE_COLLECTION: Explanation(
-        "Python's garbage collector took most of the time.",
-        "Keep fewer objects, call `gc.freeze()` after start-up, or raise `gc.set_threshold()`.",
-    ),
-    Cause.GIL_CONTENTION: Explanation(
-        "Another thread, or several together, held Python's global interpreter lock.",
-        "Move that thread's work to a process, or cut its long call into short ones.",
-    ),
-    Cause.MANY_CALLBACKS: Explanation(
-        "Many callbacks ran in one go, none of them long by itself.",
-        "Start fewer at once (a semaphore, a bounded queue), or handle their work in batches.",
-    ),
-    Cause.CPU_STARVED: Explanation(
-        "The thread could run, but got no CPU; the line is only where it stood.",
-        "Raise the container's CPU limit, or run less beside it on this machine.",
-    ),
-    Cause.PROCESS_SUSPENDED: Explanation(
-        "The whole process stood still: a stop signal, or the machine slept.",
-        "There is nothing to mend in the code.",
-    ),
-    Cause.UNKNOWN: Explanation(
-        "What was measured does not agree on one reason.",
-        "Look at the marked line and the timeline: it may compute and wait by turns.",
-    ),
-}
 
 
 class Style(StrEnum):
@@ -256,11 +210,12 @@ def _nothing_seen(options: Options) -> str:
 def render(diagnosis: Diagnosis, presentation: Presentation, page: Page) -> str:
     """One stall: each of its findings, then its timeline."""
     lines: list[str] = []
-    explained: set[Cause] = set()
+    explained: set[tuple[Cause, str]] = set()
     for finding in diagnosis.findings:
         lines.append(page.paint(printable(title(diagnosis, finding)), Style.TITLE))
-        lines += _cause(finding.cause, page, in_full=finding.cause not in explained)
-        explained.add(finding.cause)
+        why = finding.cause, cure_of(finding)
+        lines += _cause(*why, page, in_full=why not in explained)
+        explained.add(why)
         lines.append(f"  {_who(diagnosis, finding)}{_of_process(page)}")
         blamed = finding.shown.place if finding.culprit is not None else None
         lines += _stack(finding.shown.frames, blamed, page)
@@ -273,14 +228,13 @@ def _block(lines: Iterable[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _cause(cause: Cause, page: Page, *, in_full: bool) -> Iterator[str]:
+def _cause(cause: Cause, cure: str, page: Page, *, in_full: bool) -> Iterator[str]:
     name = page.paint(cause, Style.CAUSE)
     if not in_full:
         yield f"  {name}, as above"
         return
-    explanation = EXPLANATIONS[cause]
-    yield f"  {name}: {explanation.meaning}"
-    yield f"  {explanation.cure}"
+    yield f"  {name}: {EXPLANATIONS[cause].meaning}"
+    yield f"  {cure}"
 
 
 def _who(diagnosis: Diagnosis, finding: Finding) -> str:

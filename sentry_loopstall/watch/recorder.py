@@ -73,6 +73,8 @@ class Recorder:
         self.has_threads_of_stall = False
         self.transactions: frozenset[str] = frozenset()
 
+        self.was_told = False
+
     def add(self, taken: Taken, reading: Reading, *, late: float, for_gil: bool = True) -> None:
         """Keep one sample, with the callback it was in, and who waits for that to end."""
         closer = taken.closer
@@ -174,6 +176,7 @@ class Recorder:
         late_poll: bool = False,
     ) -> Recording:
         """The stall as it is known now; `after` is a reading taken when it was over."""
+        self.was_told = True
         readings = [*self._readings, after]
         return Recording(
             id=self.id,

@@ -142,6 +142,11 @@ class WatchedRun:
         """Whether a stretch is being sampled."""
         return self.recorder is not None
 
+    @property
+    def was_told(self) -> bool:
+        """Whether the stretch that is sampled was told as a hang."""
+        return self.recorder is not None and self.recorder.was_told
+
     # The first half
 
     def read(self, glance: Glance, timing: Timing) -> Look | None:

@@ -279,6 +279,13 @@ class Watcher:
         finally:
             self._step_lock.release()
 
+    def is_late_elsewhere(self) -> bool:
+        """Whether a loop of another thread than the calling one is late, and not told as a hang."""
+        return any(
+            run.is_late and not run.was_told and run.probe.thread_id != get_ident()
+            for run in list(self._runs.values())
+        )
+
     # The thread
 
     def _run(self, goes_on: Callable[[], bool]) -> None:

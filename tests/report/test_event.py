@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sentry_loopstall.diagnose.cures import EXPLANATIONS
 from sentry_loopstall.diagnose.diagnosis import Diagnosis, diagnose
 from sentry_loopstall.diagnose.in_app import InAppRules, classify
 from sentry_loopstall.recording import (
@@ -265,6 +266,7 @@ def test_the_whole_event(shop: Callable[[str], list[RawFrame]], tmp_path: Path) 
                 "waiting_io": None,
                 "waiting": "GET /orders ×25",
                 "gil_holder": None,
+                "cure": EXPLANATIONS[Cause.BLOCKING_CALL].cure,
                 "suppressed_events": 4,
                 "suppressed_ms": 2500.0,
             }

@@ -16,6 +16,7 @@ import pytest
 
 import sentry_loopstall
 from sentry_loopstall.__main__ import UsageError, parse
+from sentry_loopstall.diagnose.cures import EXPLANATIONS
 from sentry_loopstall.diagnose.diagnosis import Diagnosis, diagnose
 from sentry_loopstall.diagnose.in_app import InAppRules
 from sentry_loopstall.estimate import Figures
@@ -30,7 +31,6 @@ from sentry_loopstall.recording import (
 )
 from sentry_loopstall.report.frames import Presentation
 from sentry_loopstall.report.terminal import (
-    EXPLANATIONS,
     Console,
     Page,
     blocked_by,

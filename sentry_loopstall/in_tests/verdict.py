@@ -1,0 +1,89 @@
+"""Pure: runs anywhere. Of one stall in a test: its account, and whether the test is to blame."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Any
+
+from ..diagnose.cures import cure_of
+from ..diagnose.diagnosis import Diagnosis, Finding, diagnose
+from ..diagnose.in_app import InAppRules
+from ..options import Options
+from ..recording import Recording
+from ..report.event import title
+from ..report.frames import Presentation
+from ..report.terminal import Page, blocked_by, render
+from ..stall import Cause
+
+MACHINES = (
+    Cause.GARBAGE_COLLECTION,
+    Cause.CPU_STARVED,
+    Cause.GIL_CONTENTION,
+    Cause.PROCESS_SUSPENDED,
+)
+"""Causes that depend on what else there is and runs, so that they fail no test."""
+
+Account = dict[str, Any]
+"""Plain, so that a worker of pytest-xdist can send it: `fails`, `text`, `blocked` (what
+`console.Blocked` has, a list for each culprit), and of the first one `title`, `cure`, `file` and
+`line`."""
+
+
+def judge(
+    recording: Recording, options: Options, page: Page, watcher_waited: float = 0.0
+) -> Account | None:
+    """What there is to say of a stall; None if it was expected, ignored or a debugger's prompt."""
+    if recording.duration < options.threshold:
+        return None
+    presentation = Presentation(options.error_after)
+    diagnosis = diagnose(recording, options.threshold, InAppRules(), presentation.call)
+    if _seems_suspended(diagnosis) and watcher_waited >= _gaps(recording) / 2:
+        # On a busy machine it is the watcher that was given no CPU, while the loop slept.
+        recording = recording._replace(measured=recording.measured._replace(gaps=()))
+        diagnosis = diagnose(recording, options.threshold, InAppRules(), presentation.call)
+    if diagnosis is None or diagnosis.expected is not None:
+        return None
+    findings = tuple(
+        finding for finding in diagnosis.findings if not is_ignored(finding, options.ignore)
+    )
+    if not findings:
+        return None
+    whose = findings[0].cause
+    is_machines = whose in MACHINES or own_seconds(diagnosis) < options.threshold
+    told = diagnosis._replace(findings=findings)
+    culprit = findings[0].culprit
+    return {
+        "fails": not is_machines,
+        "text": render(told, presentation, page),
+        "blocked": [list(one) for one in blocked_by(told, page)],
+        "title": title(told, findings[0]),
+        "cause": str(whose),
+        "seconds": diagnosis.seconds,
+        "cure": cure_of(findings[0]),
+        "file": None if culprit is None else culprit.filename,
+        "line": None if culprit is None else culprit.lineno,
+    }
+
+
+def _seems_suspended(diagnosis: Diagnosis | None) -> bool:
+    return diagnosis is not None and diagnosis.findings[0].cause is Cause.PROCESS_SUSPENDED
+
+
+def _gaps(recording: Recording) -> float:
+    return sum(gap.seconds for gap in recording.measured.gaps)
+
+
+def own_seconds(diagnosis: Diagnosis) -> float:
+    """What a stall would have lasted with a CPU for itself, and with the collector off."""
+    measured = diagnosis.recording.measured
+    waited = max(measured.runnable or 0.0, measured.throttled or 0.0)
+    return diagnosis.seconds - waited - (measured.gc or 0.0)
+
+
+def is_ignored(finding: Finding, patterns: tuple[str, ...]) -> bool:
+    """As the integration's `ignore`: a pattern is for causes only if it says so."""
+    name = "" if finding.culprit is None else finding.culprit.name
+    return any(
+        fnmatchcase(f"cause:{finding.cause}" if pattern.startswith("cause:") else name, pattern)
+        for pattern in patterns
+    )
