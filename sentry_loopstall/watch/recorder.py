@@ -131,9 +131,10 @@ class Recorder:
         return last.variables if same else ()
 
     def add_gap(self, gap: Gap) -> None:
-        """Note that the watcher came late."""
-        if len(self._gaps) < MAX_GAPS:
-            self._gaps.append(gap)
+        """Note that the watcher came late; of too many the longest are kept."""
+        self._gaps.append(gap)
+        if len(self._gaps) > MAX_GAPS:
+            self._gaps.remove(min(self._gaps, key=_seconds_of))
 
     def add_others(self, others: Iterable[Activity]) -> None:
         """Note what other threads did since the look before."""
@@ -212,6 +213,10 @@ class Recorder:
     def _ran_so_far(self) -> int | None:
         number = self._samples[-1].callback.number if self._samples else None
         return None if number is None else number + 1
+
+
+def _seconds_of(gap: Gap) -> float:
+    return gap.seconds
 
 
 def within(
