@@ -17,7 +17,7 @@ IN_ONE_PROCESS = 10
 def main() -> None:
     """Run them on asyncio and uvloop in turns; print each that was told wrongly."""
     number = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    first = int(sys.argv[2]) if len(sys.argv) > 2 else 0  # noqa: PLR2004 - the second argument
+    first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     right = accused = ran = 0
     for program, loop, wrong in results(first, number):
         ran += 1

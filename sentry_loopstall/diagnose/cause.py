@@ -49,7 +49,9 @@ class Signals(NamedTuple):
     other Python threads), `others_moved`: some other thread was seen to do something.
     Of the samples: `importing`, `explicit_gc`, `moves` (share of neighbouring
     samples between which the innermost frame went on), `late` (the usual lateness of a look, in
-    switch intervals), `many_callbacks` (none of several took the threshold), `late_poll`.
+    switch intervals), `asleep` (the share of those that were looked at in which the loop thread
+    waited in a system call for something else than the GIL), `many_callbacks` (none of several took
+    the threshold), `late_poll`.
     `computed_threshold`: the loop thread's CPU time alone reached the threshold. `thresholds` is
     how many of them the stall lasted.
     """
@@ -72,6 +74,7 @@ class Signals(NamedTuple):
     explicit_gc: float = 0.0
     moves: float | None = None
     late: float = 0.0
+    asleep: float | None = None
     many_callbacks: bool = False
     late_poll: bool = False
     computed_threshold: bool = False
@@ -114,6 +117,7 @@ def signals_of(
         explicit_gc=_explicit_gc(samples) / (seconds or 1.0) if collected else 0.0,
         moves=_moves(samples),
         late=_usual_lateness(samples) / interval,
+        asleep=_asleep(samples),
         many_callbacks=many_callbacks,
         late_poll=recording.late_poll,
         computed_threshold=(measured.on_cpu or 0.0) >= threshold,
@@ -132,11 +136,7 @@ def cause_of_stall(signals: Signals) -> Cause | None:
         return Cause.CPU_STARVED
     if is_gil_contention(signals):
         return Cause.GIL_CONTENTION
-    if is_starved_with_gil(signals):
-        return Cause.CPU_STARVED
-    if signals.many_callbacks:
-        return Cause.MANY_CALLBACKS
-    return None
+    return Cause.MANY_CALLBACKS if signals.many_callbacks else None
 
 
 def cause_of_culprit(signals: Signals) -> Cause:
@@ -218,19 +218,19 @@ def is_starved(signals: Signals) -> bool:
     # A limit that froze the process says nothing by itself: the loop may have been asleep.
     frozen = (signals.throttled or 0.0) >= MOST and signals.runnable > WAITS
     used_by_itself = (signals.process or 0.0) >= MOST * signals.cores
-    return frozen or (signals.runnable >= MOST and not used_by_itself)
+    starved = signals.runnable >= MOST and not used_by_itself
+    return frozen or starved or _waits_for_starved(signals)
 
 
-def is_starved_with_gil(signals: Signals) -> bool:
-    """The loop waited for a CPU, or for the GIL of a thread that waits for one itself.
+def _waits_for_starved(signals: Signals) -> bool:
+    """The loop waited for a CPU, and for the GIL of a thread that waited for one, too.
 
-    For whoever had the GIL has not computed.
+    For whoever had the GIL has not computed. One that waits while it has it keeps the watcher away.
     """
-    if signals.on_cpu is None or signals.runnable is None or signals.process is None:
+    if signals.process is None or signals.process > WAITS or (signals.on_cpu or 0.0) > WAITS:
         return False
-    waits_for_gil = asks_for_gil(signals) and is_gil_hard_to_get(signals)
-    wanted = signals.runnable > WAITS and signals.on_cpu <= WAITS
-    return waits_for_gil and wanted and signals.process <= ASKS
+    wants_cpu = (signals.runnable or 0.0) > WAITS and signals.gap < MOST
+    return wants_cpu and asks_in_vain(signals) and is_gil_hard_to_get(signals)
 
 
 def is_gil_contention(signals: Signals) -> bool:
@@ -247,6 +247,8 @@ def is_gil_contention(signals: Signals) -> bool:
     computed_by_others = _by_others(signals) >= max(COMPUTES_BESIDE, 2 * signals.on_cpu)
     if signals.late_poll:
         return kept_away and (computed_by_others or asks)
+    if signals.asleep is not None and signals.asleep >= MOST:
+        return False
     only_asks = asks and (signals.switches or 0.0) <= ONLY_ASKS_FOR_GIL
     somebody_had_it = asks and signals.others_moved
     in_vain = asks_in_vain(signals)
@@ -265,6 +267,8 @@ def asks_in_vain(signals: Signals) -> bool:
     """
     if signals.switches is None:
         return False
+    if signals.asleep is not None:
+        return asks_for_gil(signals) and signals.asleep < MOST
     waited = 1.0 - (signals.on_cpu or 0.0) - (signals.runnable or 0.0)
     return signals.switches >= ASKS_IN_VAIN * max(waited, WAITS)
 
@@ -276,7 +280,8 @@ def is_gil_hard_to_get(signals: Signals) -> bool:
 
 def shares_gil(signals: Signals) -> bool:
     """The loop thread computed whenever it had the GIL; for the rest of the time others did."""
-    if signals.on_cpu is None or signals.on_cpu <= WAITS:
+    never_sleeps = signals.asleep is not None and signals.asleep <= WAITS
+    if signals.on_cpu is None or signals.on_cpu <= (WAITS / 2 if never_sleeps else WAITS):
         return False
     takes_turns = asks_for_gil(signals) and is_gil_hard_to_get(signals)
     computed = signals.on_cpu + (signals.runnable or 0.0) + _by_others(signals)
@@ -290,7 +295,11 @@ def is_on_cpu(on_cpu: float, runnable: float | None) -> bool:
 
 def is_waiting(signals: Signals) -> bool:
     """It was neither on a CPU nor in want of one, and did not wait for the GIL."""
-    if signals.on_cpu is None or signals.on_cpu > WAITS or not _low(signals.runnable, ASKS):
+    if signals.on_cpu is None or signals.on_cpu > WAITS:
+        return False
+    if signals.asleep is not None and signals.asleep >= MOST:
+        return True
+    if not _low(signals.runnable, ASKS):
         return False
     kept_away = asks_for_gil(signals) and signals.gap >= MOST
     contended = asks_in_vain(signals) and _by_others(signals) >= MOST / 2
@@ -334,6 +343,14 @@ def _usual_lateness(samples: tuple[Blamed, ...]) -> float:
     """The median, seconds; the first look is due by another clock, but where it must do it does."""
     times = [one.sample.late if one.sample.for_gil else 0.0 for one in samples]
     return _median(times[1:] if len(times) > FEW_SAMPLES else times)
+
+
+def _asleep(samples: tuple[Blamed, ...]) -> float | None:
+    """None where too few were looked at to tell."""
+    known = [one for one in samples if one.sample.asleep is not None]
+    if len(known) <= FEW_SAMPLES:
+        return None
+    return _sum(one for one in known if one.sample.asleep) / (_sum(known) or 1.0)
 
 
 def _on_cpu_between(samples: tuple[Blamed, ...]) -> float | None:

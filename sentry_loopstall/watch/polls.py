@@ -27,6 +27,9 @@ POLLS = {
     "aarch64": (*EPOLLS, "72", "73", "426"),
 }.get(platform.machine(), ())
 
+FUTEX = {"x86_64": "202", "aarch64": "98"}.get(platform.machine())
+_TIMEOUT = 3  # place of the timeout among the arguments of that call
+
 
 class Polls:
     """What the poll of one of asyncio's event loops looks like, by the functions of its selector.
@@ -150,8 +153,32 @@ def system_call(native_id: int | None) -> str | None:
 
     None where nobody can tell. 15 µs, and the GIL is released (measured).
     """
+    call = _call_under_way(native_id)
+    return None if call is None else call[0]
+
+
+def is_asleep(native_id: int | None) -> bool | None:
+    """Whether a thread waits in a system call, and not for the GIL; None where nobody can tell.
+
+    Who waits for the GIL does so on a futex with a timeout (its fourth argument), as many others
+    do, and for a moment on one without, as who waits for a lock does.
+    """
+    if FUTEX is None:
+        return None
+    call = _call_under_way(native_id)
+    if call is None:
+        return None
+    number, *arguments = call
+    if number == "running" or len(arguments) < _TIMEOUT + 1:
+        return False
+    if number != FUTEX:
+        return True
+    return None if int(arguments[_TIMEOUT], 16) == 0 else False
+
+
+def _call_under_way(native_id: int | None) -> list[str] | None:
     try:
         content = file_content(f"/proc/self/task/{native_id}/syscall")
     except OSError:  # not allowed everywhere
         return None
-    return content.split(b" ", 1)[0].strip().decode()
+    return content.decode().split() or None

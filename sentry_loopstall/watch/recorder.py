@@ -107,6 +107,11 @@ class Recorder:
             ready = self._waiters.waiting.ready
             self._queued = tuple(waiting for waiting, _ in ready[: max(0, left)])
 
+    def note_asleep(self, asleep: bool | None) -> None:  # noqa: FBT001 - that is all there is to it
+        """Whether the thread waited for something else than the GIL, right after the sample."""
+        if self._samples:
+            self._samples[-1] = self._samples[-1]._replace(asleep=asleep)
+
     @property
     def last_frames(self) -> tuple[RawFrame, ...]:
         """The stack that was seen last; read by any thread."""

@@ -23,6 +23,7 @@ from .late_poll import asked_for_gil, wanted_since
 from .open_blocks import expected_in
 from .others import Activity, all_stacks
 from .ping_probe import PingProbe
+from .polls import is_asleep
 from .probes import Closer, ExactProbe
 from .reading import Reading
 from .recorder import Recorder, Taken
@@ -332,6 +333,7 @@ class WatchedRun:
         decided, reading, recorder = look.decided, look.reading, self.recorder
         if recorder is None:
             return
+        recorder.note_asleep(is_asleep(self.native_id))
         recorder.add_others(others(self.probe.thread_id))
         threads_wanted = decided.trap or reading.at - decided.state.started_at >= timing.threshold
         if timing.all_threads and threads_wanted and not recorder.has_threads_of_stall:

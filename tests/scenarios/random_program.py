@@ -35,6 +35,7 @@ MUCH_DATA = DATA * 16
 told: list[Stall] = []
 heap: list[Any] = []
 sizes: dict[str, int] = {}
+knows: set[tuple[str, str | None]] = set()
 
 
 def spin(seconds: float) -> None:
@@ -51,9 +52,13 @@ def sleeps() -> None:
 
 
 def sleeps_in_steps() -> None:
-    end = time.monotonic() + LASTS
-    while time.monotonic() < end:
+    began, steps = time.monotonic(), 0
+    while time.monotonic() < began + LASTS:
         time.sleep(0.01)
+        steps += 1
+    if steps * 0.01 < (time.monotonic() - began) / 2:
+        # On a busy host it is kept from the GIL for longer than it sleeps.
+        knows.update({("gil_contention", None), ("gil_contention", "computes_meanwhile")})
 
 
 def receives() -> None:
@@ -155,6 +160,8 @@ def is_kept_from_the_gil() -> None:
 
 def ticks() -> None:
     spin(0.01)
+    if "uvloop" in sys.argv:  # it hides where one callback ends and the next begins
+        knows.add(("on_cpu", "spin"))
 
 
 # What other threads do meanwhile
@@ -231,11 +238,12 @@ if greenlet is not None:
 
 
 class Ran(NamedTuple):
-    """A block and when it ran, epoch seconds."""
+    """A block and when it ran, epoch seconds, and what it knows of itself."""
 
     block: Block
     began: float
     ended: float
+    is_true_too: set[tuple[str, str | None]]
 
 
 async def as_task(block: Block) -> None:
@@ -270,38 +278,48 @@ async def run(number: int) -> list[str]:
         if block.cause == "many_callbacks":
             how = as_many
         began = time.time()
+        knows.clear()
         await how(block)
-        ran.append(Ran(block, began, time.time()))
+        ran.append(Ran(block, began, time.time(), {*knows}))
         await asyncio.sleep(0.02)  # else the block after it is one stall with it
     stop.set()
     await asyncio.to_thread(thread.join)
     await asyncio.sleep(0.05)
-    sentry_sdk.flush(2)
-    deadline = time.monotonic() + 1
-    while len(told) < len(ran) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 3
+    while not_told(ran, list(told)) and time.monotonic() < deadline:
         await asyncio.sleep(0.01)
     return [f"beside {beside.__name__}: {wrong}" for wrong in what_is_wrong(ran, list(told))]
 
 
+def not_told(ran: list[Ran], stalls: list[Stall]) -> list[Ran]:
+    """The blocks that lasted for long enough and of which nothing was told."""
+    return [
+        one
+        for one in ran
+        if one.ended - one.began >= 2 * THRESHOLD
+        and not any(overlap(one, stall) > 0 for stall in stalls)
+    ]
+
+
 def what_is_wrong(ran: list[Ran], stalls: list[Stall]) -> list[str]:
-    wrong = []
+    wrong = [f"{one.block.name} was not told" for one in not_told(ran, stalls)]
     for one in ran:
         its = [stall for stall in stalls if overlap(one, stall) > 0]
         if not its:
-            if one.ended - one.began >= 2 * THRESHOLD:
-                wrong.append(f"{one.block.name} was not told")
             continue
         stall = max(its, key=lambda stall: overlap(one, stall))
         verdict = stall.cause.value, name_of(stall)
-        if verdict not in one.block.is_right and not is_starved(stall):
-            wrong.append(f"{one.block.name} was told as {verdict}, {stall.evidence}")
+        if verdict not in one.block.is_right | one.is_true_too and not is_starved(stall):
+            wrong.append(
+                f"{one.block.name} was told as {verdict} {stall.duration}, {stall.evidence}"
+            )
     for stall in stalls:
         alone = max((overlap(one, stall) for one in ran), default=0.0) < stall.duration / 2
         accused = stall.cause == "gil_contention" and stall.culprit is not None
         holds = {"matches_in_a_thread", "spin", "computes_meanwhile"}
         if accused and name_of(stall) not in holds:
             wrong.append(f"{name_of(stall)} was ACCUSED of holding the GIL, {stall.evidence}")
-        elif alone and not is_starved(stall):
+        elif alone and not is_starved(stall) and stall.cause != "process_suspended":
             wrong.append(f"nothing was told as {stall.cause.value}, {name_of(stall)}")
     return wrong
 
@@ -331,15 +349,16 @@ def calibrate() -> None:
         ("sorts", 1000, len(heap)),
         ("compares", 100, 1 << 20),
     ]:
-        while size < most:
-            sizes[name] = size
-            began = time.thread_time()
-            globals()[name]()
-            took = time.thread_time() - began
-            if took >= LASTS * 0.6:
-                break
-            size = size + 1 if name == "matches" else min(most, round(size * 1.5))
         sizes[name] = size
+        while sizes[name] < most and thread_time_of(name) < LASTS * 0.6:
+            much = sizes[name] * 1.5
+            sizes[name] = sizes[name] + 1 if name == "matches" else min(most, round(much))
+
+
+def thread_time_of(name: str) -> float:
+    began = time.thread_time()
+    globals()[name]()
+    return time.thread_time() - began
 
 
 async def main(first: int, number: int) -> None:
