@@ -218,7 +218,7 @@ def is_starved(signals: Signals) -> bool:
     # A limit that froze the process says nothing by itself: the loop may have been asleep.
     frozen = (signals.throttled or 0.0) >= MOST and signals.runnable > WAITS
     used_by_itself = (signals.process or 0.0) >= MOST * signals.cores
-    starved = signals.runnable >= MOST and not used_by_itself
+    starved = signals.runnable >= MOST and not used_by_itself and not was_kept_from_gil(signals)
     return frozen or starved or _waits_for_starved(signals)
 
 
@@ -235,7 +235,9 @@ def _waits_for_starved(signals: Signals) -> bool:
 
 def is_gil_contention(signals: Signals) -> bool:
     """The loop thread asked for the GIL in vain, and so did the watcher."""
-    if signals.on_cpu is None or signals.on_cpu > ASKS or not _low(signals.runnable, MOST):
+    if signals.on_cpu is None or signals.on_cpu > ASKS:
+        return False
+    if not _low(signals.runnable, MOST) and not was_kept_from_gil(signals):
         return False
     if not is_gil_hard_to_get(signals):
         return False
@@ -253,6 +255,17 @@ def is_gil_contention(signals: Signals) -> bool:
     somebody_had_it = asks and signals.others_moved
     in_vain = asks_in_vain(signals)
     return (in_vain and computed_by_others) or (kept_away and (only_asks or somebody_had_it))
+
+
+def was_kept_from_gil(signals: Signals) -> bool:
+    """The loop and the watcher asked for nothing but the GIL, and for nearly all of the time.
+
+    On a busy host each time they wake to ask for it they wait for a CPU first.
+    """
+    if signals.gap < NEARLY_ALL or signals.gap_switches is None:
+        return False
+    asked = signals.gap_switches >= ASKS_FOR_GIL and asks_for_gil(signals)
+    return asked and (signals.switches or 0.0) <= ONLY_ASKS_FOR_GIL
 
 
 def asks_for_gil(signals: Signals) -> bool:

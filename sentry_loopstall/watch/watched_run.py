@@ -213,6 +213,7 @@ class WatchedRun:
             expected = expected_in(closer.ids, self.probe.thread_id, self.probe.loop)
             taken = Taken(closer, expected, variables)
             recorder.add(taken, look.reading, late=glance.late, for_gil=glance.for_gil)
+            recorder.note_asleep(is_asleep(self.native_id))
         self._let_go(closer, recorder.loan)
 
     def _let_go(self, closer: Closer, loan: Loan) -> None:
@@ -333,7 +334,6 @@ class WatchedRun:
         decided, reading, recorder = look.decided, look.reading, self.recorder
         if recorder is None:
             return
-        recorder.note_asleep(is_asleep(self.native_id))
         recorder.add_others(others(self.probe.thread_id))
         threads_wanted = decided.trap or reading.at - decided.state.started_at >= timing.threshold
         if timing.all_threads and threads_wanted and not recorder.has_threads_of_stall:

@@ -79,6 +79,19 @@ STALL_TABLE = [
     ("the loop's clock is unknown", OTHER_HAS_GIL._replace(on_cpu=None), None),
     ("a late poll", OTHER_HAS_GIL._replace(late_poll=True), Cause.GIL_CONTENTION),
     ("a late poll without a gap", OTHER_HAS_GIL._replace(late_poll=True, gap=0.1), None),
+    (
+        "the same on a busy host: each time it asks it waits for a CPU first",
+        OTHER_HAS_GIL._replace(
+            late_poll=True, runnable=0.6, switches=0.5, gap_switches=0.5, others=0.0, process=0.0
+        ),
+        Cause.GIL_CONTENTION,
+    ),
+    ("sleeps a little at a time", EASY._replace(late=1.0, switches=1.3, asleep=0.7), None),
+    (
+        "kept from the GIL whenever it has slept for a moment",
+        EASY._replace(late=1.0, switches=3.5, asleep=0.1),
+        Cause.GIL_CONTENTION,
+    ),
     ("half each", OTHER_HAS_GIL._replace(on_cpu=0.5, others=0.5, process=1.0), None),
     ("stopped", STOPPED, Cause.PROCESS_SUSPENDED),
     ("stopped, the loop's clock unknown", STOPPED._replace(on_cpu=None), Cause.PROCESS_SUSPENDED),
@@ -171,6 +184,16 @@ CULPRIT_TABLE = [
     ("asks for the GIL", OTHER_HAS_GIL._replace(others_moved=False), Cause.UNKNOWN),
     ("sleeps a little at a time while others compute without it", EASY, Cause.BLOCKING_CALL),
     (
+        "sleeps a little at a time while another thread has the GIL",
+        EASY._replace(late=1.0, switches=1.3, asleep=0.7),
+        Cause.BLOCKING_CALL,
+    ),
+    (
+        "sleeps a little at a time on a busy host",
+        EASY._replace(late=1.0, switches=0.6, asleep=0.7, runnable=0.4),
+        Cause.BLOCKING_CALL,
+    ),
+    (
         "has the GIL half of the time, another thread the rest",
         OTHER_HAS_GIL._replace(on_cpu=0.48, others=0.48, late=1.0),
         Cause.ON_CPU,
@@ -252,6 +275,10 @@ def test_a_signal_taken_away_never_makes_another_cause(
         allowed.add(Cause.GIL_CONTENTION)  # which it is, too: the collecting thread held the GIL
     if taken_away == "gc_elsewhere":
         allowed.add(Cause.GARBAGE_COLLECTION)  # it is read with the collector's clock or not at all
+    if cause is Cause.GIL_CONTENTION and (signals.runnable or 0.0) >= 0.5:
+        allowed.add(Cause.CPU_STARVED)  # who asked for the GIL waited for a CPU as well
+    if taken_away == "asleep":
+        allowed.add(Cause.GIL_CONTENTION)  # the switches alone are those of one that asks for it
     if taken_away == "process":
         allowed.add(Cause.CPU_STARVED)  # nobody knows that it was the process' own doing
     assert cause_of_stall(without) in allowed
@@ -326,9 +353,18 @@ def told(seen: Recording) -> Finding:
         ([thread(1, 0.5, POLLS)], 1),
         ([thread(number, 0.04, COMPUTES_IT) for number in range(12)], 12),
         ([thread(1, 0.15, COMPUTES_IT), thread(2, 0.15, COMPUTES_IT)], 2),
+        ([thread(1, 0.5, COMPUTES_IT), thread(2, 0.4, COMPUTES_IT)], 2),
         ([thread(1, None, COMPUTES_IT), thread(2, None, COMPUTES_IT)], 2),
     ],
-    ids=["nobody", "who waits", "who waits now", "twelve", "two", "two unknown"],
+    ids=[
+        "nobody",
+        "who waits",
+        "who waits now",
+        "twelve",
+        "two",
+        "one of two without it",
+        "two unknown",
+    ],
 )
 def test_contention_without_anybody_to_name_blames_nobody(
     others: list[OtherThread], competitors: int, late_poll: bool
