@@ -29,6 +29,7 @@ told: list[Stall] = []
 titles: dict[str, str] = {}
 BLOCK = os.urandom(1 << 20)
 stop = threading.Event()
+slept: list[float] = []
 
 
 class KeepingTransport(Transport):
@@ -149,6 +150,7 @@ def wait_in_steps() -> None:
     end = time.monotonic() + 0.5
     while time.monotonic() < end:
         time.sleep(0.01)
+        slept.append(0.01)
 
 
 def wait_for_job() -> None:
@@ -363,6 +365,7 @@ if __name__ == "__main__":
                     "culprit": stall.culprit.name if stall.culprit else None,
                     "call": stall.culprit.call if stall.culprit else None,
                     "duration": stall.duration,
+                    "slept": sum(slept),
                     "gil_holder": stall.evidence.gil_holder,
                     "title": titles.get(str(stall.id)),
                     "evidence": repr(stall.evidence),
