@@ -9,6 +9,8 @@ from __future__ import annotations
 import _thread
 import contextlib
 import importlib
+import os
+import sys
 from collections.abc import Callable, Iterator
 from itertools import repeat
 from operator import call, eq
@@ -87,6 +89,33 @@ class MainThread:
         return 0
 
 
+class KernelFiles:
+    """Reads a small file of the kernel's and keeps the GIL, so that nobody goes on meanwhile."""
+
+    def __init__(self) -> None:
+        library = ctypes.PyDLL(None)  # an object of our own, so its types are as well
+        self._open, self._read, self._close = library.open, library.read, library.close
+        self._open.argtypes = [ctypes.c_char_p, ctypes.c_int]
+        self._read.argtypes = [ctypes.c_int, POINTER, SIZE]
+        self._read.restype = ctypes.c_ssize_t
+        self._close.argtypes = [ctypes.c_int]
+
+    def content(self, path: str) -> bytes | None:
+        """The first 512 bytes; None where it cannot be read."""
+        descriptor = self._open(path.encode(), os.O_RDONLY | os.O_CLOEXEC)
+        if descriptor < 0:
+            return None
+        buffer = ctypes.create_string_buffer(512)
+        length = self._read(descriptor, buffer, 512)
+        self._close(descriptor)
+        return buffer.raw[:length] if length >= 0 else None
+
+
+def _no_content(path: str) -> bytes | None:  # noqa: ARG001 - as the method
+    """There is no way to keep the GIL."""
+    return None
+
+
 def _namer() -> Callable[[str], None]:
     """What gives the calling thread a name for the kernel's tools; CPython 3.14 can itself."""
     own: Callable[[str], None] | None = getattr(_thread, "set_name", None)
@@ -124,3 +153,8 @@ try:
     name_thread = _namer()
 except Exception:  # noqa: BLE001 - as above, or another system
     name_thread = _nameless
+
+try:
+    kernel_file = KernelFiles().content if sys.platform.startswith("linux") else _no_content
+except Exception:  # noqa: BLE001 - as above
+    kernel_file = _no_content

@@ -54,6 +54,8 @@ class Sample(NamedTuple):
     reason of the `expected_block` it lies in, `variables` with `include_locals` the local
     variables of the frames that may be to blame, each with its place in `frames`. `borrowed` is
     what the report needs of the callback's context, as that was at the callback's first sample.
+    `asleep`: right after, the thread waited in a system call, and not for the GIL; None where that
+    was not looked at.
     """
 
     at: float
@@ -65,6 +67,7 @@ class Sample(NamedTuple):
     expected: str | None = None
     variables: Variables = ()
     for_gil: bool = True
+    asleep: bool | None = None
 
 
 class LoopThread(NamedTuple):

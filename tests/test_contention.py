@@ -51,6 +51,19 @@ def test_who_waits_in_a_call_does_not_wait_for_the_gil(
 
 
 @BOTH_LOOPS
+def test_who_sleeps_beside_a_thread_that_computes_waits_for_what_takes_longer(
+    loop: tuple[str, ...],
+) -> None:
+    """It sleeps 10 ms and then waits 5 ms for the GIL, longer only on a busy host."""
+    stall = longest("waits in steps, python", *loop)
+    if stall["slept"] >= stall["duration"] / 2:
+        verdict = stall["cause"], stall["culprit"], stall["call"]
+        assert verdict == ("blocking_call", "__main__.wait_in_steps", "time.sleep(0.01)")
+    else:
+        assert stall["cause"] in ("blocking_call", "gil_contention")
+
+
+@BOTH_LOOPS
 def test_no_frame_that_waits_is_blamed(loop: tuple[str, ...]) -> None:
     """Fifty threads, each with a loop that computes a little."""
     for stall in told("many loops", *loop):

@@ -7,10 +7,11 @@ sleeps, one that waits for the GIL and one that waits for a CPU look alike to a 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ..recording import Measured, Recording
+from ..recording import Gap, Measured, Recording
 from ..stall import Cause
 from ..wait_for_gil import ASKS_FOR_GIL, STOPPED, switches_per_interval
 from .called import asks_for_collection
@@ -27,6 +28,8 @@ NEARLY_ALL = 0.8  # share of the time that is all of it, as exactly as clocks ar
 ASKS_IN_VAIN = 0.8  # switches per switch interval that it waited, from which on it got little
 COMPUTES_BESIDE = 0.15  # share of the time on a CPU from which on others may have kept it away
 ONLY_ASKS_FOR_GIL = 1.5  # switches per switch interval
+# On a busy host the watcher may be given no CPU for a tenth of a second, which looks the same.
+A_STOP = 0.25  # seconds in one piece from which on it was no doubt the process that was stopped
 # The watcher needs the GIL, too. A look that gets it at once is 0.1 ms late, one beside a thread
 # that computes in Python a whole switch interval (measured); with 0.4 convoys of threads that do
 # a little each were lost.
@@ -39,14 +42,18 @@ class Signals(NamedTuple):
 
     Of the loop thread: `on_cpu`, `runnable` (it waited for a CPU) and `switches` per switch
     interval of the GIL. Of the watcher: `gap`, the share of the time in which it was kept from
-    looking, and `gap_switches`, how often it was put to sleep meanwhile, per switch interval.
+    looking, `gap_switches`, how often it was put to sleep meanwhile, per switch interval, `slept`,
+    the share in which it asked for nothing, and `slept_long`, that in pieces of `A_STOP` or longer.
     Of the process: `gc` (the collector in any thread), `gc_elsewhere` (in others than the loop's),
     `process` (CPU time of all threads, on `cores` CPUs), `throttled`, `others` (CPU time of the
     other Python threads), `others_moved`: some other thread was seen to do something.
     Of the samples: `importing`, `explicit_gc`, `moves` (share of neighbouring
     samples between which the innermost frame went on), `late` (the usual lateness of a look, in
-    switch intervals), `many_callbacks` (none of several took the threshold), `late_poll`.
-    `computed_threshold`: the loop thread's CPU time alone reached the threshold.
+    switch intervals), `asleep` (the share of those that were looked at in which the loop thread
+    waited in a system call for something else than the GIL), `many_callbacks` (none of several took
+    the threshold), `late_poll`.
+    `computed_threshold`: the loop thread's CPU time alone reached the threshold. `thresholds` is
+    how many of them the stall lasted.
     """
 
     on_cpu: float | None = None
@@ -54,6 +61,8 @@ class Signals(NamedTuple):
     switches: float | None = None
     gap: float = 0.0
     gap_switches: float | None = None
+    slept: float = 0.0
+    slept_long: float = 0.0
     gc: float | None = None
     gc_elsewhere: float | None = None
     process: float | None = None
@@ -65,9 +74,11 @@ class Signals(NamedTuple):
     explicit_gc: float = 0.0
     moves: float | None = None
     late: float = 0.0
+    asleep: float | None = None
     many_callbacks: bool = False
     late_poll: bool = False
     computed_threshold: bool = False
+    thresholds: float = math.inf
 
 
 def signals_of(
@@ -86,12 +97,15 @@ def signals_of(
     interval = measured.switch_interval
     collected = (measured.gc or 0.0) >= MOST * duration
     whole = len(samples) == len(recording.samples)
+    slept = [gap for gap in measured.gaps if _asked_for_nothing(gap, interval)]
     return Signals(
         on_cpu=_share(measured.on_cpu, duration) if whole else _on_cpu_between(samples),
         runnable=_share(measured.runnable, duration),
         switches=_share(measured.switches, duration / interval),
-        gap=_gap_share(recording),
+        gap=_gap_share(recording, measured.gaps),
         gap_switches=switches_per_interval(measured.gaps, interval),
+        slept=_gap_share(recording, slept),
+        slept_long=_gap_share(recording, [gap for gap in slept if gap.seconds >= A_STOP]),
         gc=_share(measured.gc, duration),
         gc_elsewhere=_share(measured.gc_elsewhere, duration),
         process=_share(measured.process, duration),
@@ -103,9 +117,11 @@ def signals_of(
         explicit_gc=_explicit_gc(samples) / (seconds or 1.0) if collected else 0.0,
         moves=_moves(samples),
         late=_usual_lateness(samples) / interval,
+        asleep=_asleep(samples),
         many_callbacks=many_callbacks,
         late_poll=recording.late_poll,
         computed_threshold=(measured.on_cpu or 0.0) >= threshold,
+        thresholds=duration / threshold,
     )
 
 
@@ -113,19 +129,19 @@ def cause_of_stall(signals: Signals) -> Cause | None:
     """A cause that explains a stall as a whole, None if its culprits have their own."""
     if is_suspended(signals):
         return Cause.PROCESS_SUSPENDED
+    signals = without_stop(signals)
     if is_garbage_collection(signals):
         return Cause.GARBAGE_COLLECTION
     if is_starved(signals):
         return Cause.CPU_STARVED
     if is_gil_contention(signals):
         return Cause.GIL_CONTENTION
-    if signals.many_callbacks:
-        return Cause.MANY_CALLBACKS
-    return None
+    return Cause.MANY_CALLBACKS if signals.many_callbacks else None
 
 
 def cause_of_culprit(signals: Signals) -> Cause:
     """What a culprit did, by its own samples."""
+    signals = without_stop(signals)
     if signals.importing >= MOST:
         return Cause.IMPORT
     if signals.on_cpu is None:
@@ -138,10 +154,38 @@ def cause_of_culprit(signals: Signals) -> Cause:
 
 
 def is_suspended(signals: Signals) -> bool:
-    """Nobody ran: the watcher was kept away without ever asking for the GIL, nobody computed."""
-    if signals.gap < MOST or signals.gap_switches is None or signals.gap_switches > STOPPED:
-        return False
-    return all(_low(share) for share in (signals.process, signals.runnable, signals.throttled))
+    """Nobody ran for most of the time, or for so long that there was no stall without it."""
+    if stopped(signals) >= MOST:
+        return True
+    long = min(stopped(signals), signals.slept_long)
+    return long > 0 and signals.thresholds * (1.0 - long) < 1.0
+
+
+def stopped(signals: Signals) -> float:
+    """The share of the time in which nobody ran.
+
+    The watcher was kept away without ever asking for the GIL; but whenever anybody computed or
+    waited for a CPU, the process was not stopped.
+    """
+    wanted_cpu = (signals.on_cpu or 0.0) + (signals.runnable or 0.0)
+    ran = max(wanted_cpu, signals.process or 0.0, signals.throttled or 0.0)
+    return max(0.0, min(signals.slept, 1.0 - ran))
+
+
+def without_stop(signals: Signals) -> Signals:
+    """The same as shares of the time in which the process was not stopped."""
+    away = min(stopped(signals), signals.slept_long)
+    if away <= 0.0 or away >= 1.0:
+        return signals
+    shares = ("on_cpu", "runnable", "switches", "gc", "gc_elsewhere", "process", "throttled")
+    told = {
+        name: share / (1.0 - away)
+        for name in (*shares, "others")
+        if (share := getattr(signals, name)) is not None
+    }
+    return signals._replace(
+        gap=max(0.0, signals.gap - away) / (1.0 - away), slept=0.0, slept_long=0.0, **told
+    )
 
 
 def is_garbage_collection(signals: Signals) -> bool:
@@ -174,12 +218,26 @@ def is_starved(signals: Signals) -> bool:
     # A limit that froze the process says nothing by itself: the loop may have been asleep.
     frozen = (signals.throttled or 0.0) >= MOST and signals.runnable > WAITS
     used_by_itself = (signals.process or 0.0) >= MOST * signals.cores
-    return frozen or (signals.runnable >= MOST and not used_by_itself)
+    starved = signals.runnable >= MOST and not used_by_itself and not was_kept_from_gil(signals)
+    return frozen or starved or _waits_for_starved(signals)
+
+
+def _waits_for_starved(signals: Signals) -> bool:
+    """The loop waited for a CPU, and for the GIL of a thread that waited for one, too.
+
+    For whoever had the GIL has not computed. One that waits while it has it keeps the watcher away.
+    """
+    if signals.process is None or signals.process > WAITS or (signals.on_cpu or 0.0) > WAITS:
+        return False
+    wants_cpu = (signals.runnable or 0.0) > WAITS and signals.gap < MOST
+    return wants_cpu and asks_in_vain(signals) and is_gil_hard_to_get(signals)
 
 
 def is_gil_contention(signals: Signals) -> bool:
     """The loop thread asked for the GIL in vain, and so did the watcher."""
-    if signals.on_cpu is None or signals.on_cpu > ASKS or not _low(signals.runnable, MOST):
+    if signals.on_cpu is None or signals.on_cpu > ASKS:
+        return False
+    if not _low(signals.runnable, MOST) and not was_kept_from_gil(signals):
         return False
     if not is_gil_hard_to_get(signals):
         return False
@@ -191,10 +249,23 @@ def is_gil_contention(signals: Signals) -> bool:
     computed_by_others = _by_others(signals) >= max(COMPUTES_BESIDE, 2 * signals.on_cpu)
     if signals.late_poll:
         return kept_away and (computed_by_others or asks)
+    if signals.asleep is not None and signals.asleep >= MOST:
+        return False
     only_asks = asks and (signals.switches or 0.0) <= ONLY_ASKS_FOR_GIL
     somebody_had_it = asks and signals.others_moved
     in_vain = asks_in_vain(signals)
     return (in_vain and computed_by_others) or (kept_away and (only_asks or somebody_had_it))
+
+
+def was_kept_from_gil(signals: Signals) -> bool:
+    """The loop and the watcher asked for nothing but the GIL, and for nearly all of the time.
+
+    On a busy host each time they wake to ask for it they wait for a CPU first.
+    """
+    if signals.gap < NEARLY_ALL or signals.gap_switches is None:
+        return False
+    asked = signals.gap_switches >= ASKS_FOR_GIL and asks_for_gil(signals)
+    return asked and (signals.switches or 0.0) <= ONLY_ASKS_FOR_GIL
 
 
 def asks_for_gil(signals: Signals) -> bool:
@@ -209,6 +280,8 @@ def asks_in_vain(signals: Signals) -> bool:
     """
     if signals.switches is None:
         return False
+    if signals.asleep is not None:
+        return asks_for_gil(signals) and signals.asleep < MOST
     waited = 1.0 - (signals.on_cpu or 0.0) - (signals.runnable or 0.0)
     return signals.switches >= ASKS_IN_VAIN * max(waited, WAITS)
 
@@ -220,7 +293,8 @@ def is_gil_hard_to_get(signals: Signals) -> bool:
 
 def shares_gil(signals: Signals) -> bool:
     """The loop thread computed whenever it had the GIL; for the rest of the time others did."""
-    if signals.on_cpu is None or signals.on_cpu <= WAITS:
+    never_sleeps = signals.asleep is not None and signals.asleep <= WAITS
+    if signals.on_cpu is None or signals.on_cpu <= (WAITS / 2 if never_sleeps else WAITS):
         return False
     takes_turns = asks_for_gil(signals) and is_gil_hard_to_get(signals)
     computed = signals.on_cpu + (signals.runnable or 0.0) + _by_others(signals)
@@ -234,7 +308,11 @@ def is_on_cpu(on_cpu: float, runnable: float | None) -> bool:
 
 def is_waiting(signals: Signals) -> bool:
     """It was neither on a CPU nor in want of one, and did not wait for the GIL."""
-    if signals.on_cpu is None or signals.on_cpu > WAITS or not _low(signals.runnable, ASKS):
+    if signals.on_cpu is None or signals.on_cpu > WAITS:
+        return False
+    if signals.asleep is not None and signals.asleep >= MOST:
+        return True
+    if not _low(signals.runnable, ASKS):
         return False
     kept_away = asks_for_gil(signals) and signals.gap >= MOST
     contended = asks_in_vain(signals) and _by_others(signals) >= MOST / 2
@@ -280,6 +358,14 @@ def _usual_lateness(samples: tuple[Blamed, ...]) -> float:
     return _median(times[1:] if len(times) > FEW_SAMPLES else times)
 
 
+def _asleep(samples: tuple[Blamed, ...]) -> float | None:
+    """None where too few were looked at to tell."""
+    known = [one for one in samples if one.sample.asleep is not None]
+    if len(known) <= FEW_SAMPLES:
+        return None
+    return _sum(one for one in known if one.sample.asleep) / (_sum(known) or 1.0)
+
+
 def _on_cpu_between(samples: tuple[Blamed, ...]) -> float | None:
     spent = covered = 0.0
     for one in samples:
@@ -289,9 +375,14 @@ def _on_cpu_between(samples: tuple[Blamed, ...]) -> float | None:
     return spent / covered if covered > 0 else None
 
 
-def _gap_share(recording: Recording) -> float:
+def _asked_for_nothing(gap: Gap, interval: float) -> bool:
+    asked = switches_per_interval((gap,), interval)
+    return asked is not None and asked <= STOPPED
+
+
+def _gap_share(recording: Recording, gaps: Iterable[Gap]) -> float:
     inside = 0.0
-    for gap in recording.measured.gaps:
+    for gap in gaps:
         ends = min(gap.at + gap.seconds, recording.ended_at)
         inside += max(0.0, ends - max(gap.at, recording.started_at))
     return inside / recording.duration if recording.duration > 0 else 0.0

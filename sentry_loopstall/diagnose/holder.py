@@ -11,6 +11,7 @@ from .in_app import InAppRules
 from .samples import Blamed, Stack, callback_key, classifier
 
 ABOUT_HALF = 0.4  # share of the stall's time from which on one thread is to blame by itself
+TOO_MUCH = 1.2  # CPU seconds per second that threads which need the GIL for them cannot have had
 COMPETED = 0.005  # share of the stall's time from which on a thread was in the way at all
 
 
@@ -25,7 +26,7 @@ def find_holder(recording: Recording) -> OtherThread | None:
     known = [other for other in others if other.on_cpu is not None]
     largest = max(known, key=_on_cpu, default=None)
     if largest is not None and (_on_cpu(largest) >= enough or _did_nearly_all(largest, recording)):
-        return _at_work(largest)
+        return None if _one_computed_without_gil(largest, recording) else _at_work(largest)
     unknown = [working for other in others if other.on_cpu is None and (working := _at_work(other))]
     theirs = _computed_by_nobody_known(recording)
     if theirs >= enough:
@@ -62,6 +63,17 @@ def _did_nearly_all(largest: OtherThread, recording: Recording) -> bool:
     """Whether it computed more than all others: on a busy host nobody does for half the time."""
     everybody = sum(map(_on_cpu, recording.measured.others)) + _computed_by_nobody_known(recording)
     return _on_cpu(largest) >= max(COMPUTES * everybody, WAITS * recording.duration)
+
+
+def _one_computed_without_gil(largest: OtherThread, recording: Recording) -> bool:
+    """Whether others computed so much beside it that not all of them can have had the GIL.
+
+    Nobody knows which of them had it then: a thread that compresses is on a CPU without it.
+    """
+    beside = [_on_cpu(other) for other in recording.measured.others if other is not largest]
+    second = max((*beside, _computed_by_nobody_known(recording)))
+    both = _on_cpu(largest) + second
+    return second >= ABOUT_HALF * recording.duration and both > TOO_MUCH * recording.duration
 
 
 def _computed_by_nobody_known(recording: Recording) -> float:

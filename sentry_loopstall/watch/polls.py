@@ -17,6 +17,7 @@ from typing import Any
 
 import wrapt
 
+from ..c_interface import kernel_file
 from .evidence import file_content
 
 # Of Linux' tables of system calls: epoll_wait, epoll_pwait, epoll_pwait2.
@@ -26,6 +27,9 @@ POLLS = {
     "x86_64": (*EPOLLS, "7", "23", "270", "271", "426"),
     "aarch64": (*EPOLLS, "72", "73", "426"),
 }.get(platform.machine(), ())
+
+FUTEX = {"x86_64": "202", "aarch64": "98"}.get(platform.machine())
+_TIMEOUT = 3  # place of the timeout among the arguments of that call
 
 
 class Polls:
@@ -151,7 +155,29 @@ def system_call(native_id: int | None) -> str | None:
     None where nobody can tell. 15 µs, and the GIL is released (measured).
     """
     try:
-        content = file_content(f"/proc/self/task/{native_id}/syscall")
+        content = file_content(_path(native_id))
     except OSError:  # not allowed everywhere
         return None
     return content.split(b" ", 1)[0].strip().decode()
+
+
+def is_asleep(native_id: int | None) -> bool | None:
+    """Whether a thread waits in a system call, and not for the GIL; None where nobody can tell.
+
+    Who waits for the GIL does so on a futex with a timeout (its fourth argument), as many others
+    do, and for a moment on one without, as who waits for a lock does. The GIL is kept: a thread
+    that gets it meanwhile may fall asleep before the file is read.
+    """
+    content = kernel_file(_path(native_id)) if FUTEX is not None else None
+    if not content:
+        return None
+    number, *arguments = content.decode().split()
+    if len(arguments) <= _TIMEOUT:  # it runs, or waits for a CPU
+        return False
+    if number != FUTEX:
+        return True
+    return None if int(arguments[_TIMEOUT], 16) == 0 else False
+
+
+def _path(native_id: int | None) -> str:
+    return f"/proc/self/task/{native_id}/syscall"

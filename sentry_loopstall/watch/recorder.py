@@ -109,6 +109,11 @@ class Recorder:
             ready = self._waiters.waiting.ready
             self._queued = tuple(waiting for waiting, _ in ready[: max(0, left)])
 
+    def note_asleep(self, asleep: bool | None) -> None:  # noqa: FBT001 - that is all there is to it
+        """Whether the thread waited for something else than the GIL, right after the sample."""
+        if self._samples:
+            self._samples[-1] = self._samples[-1]._replace(asleep=asleep)
+
     @property
     def last_frames(self) -> tuple[RawFrame, ...]:
         """The stack that was seen last; read by any thread."""
@@ -138,9 +143,10 @@ class Recorder:
         return list(self._samples)
 
     def add_gap(self, gap: Gap) -> None:
-        """Note that the watcher came late."""
-        if len(self._gaps) < MAX_GAPS:
-            self._gaps.append(gap)
+        """Note that the watcher came late; of too many the longest are kept."""
+        self._gaps.append(gap)
+        if len(self._gaps) > MAX_GAPS:
+            self._gaps.remove(min(self._gaps, key=_seconds_of))
 
     def add_others(self, others: Iterable[Activity]) -> None:
         """Note what other threads did since the look before."""
@@ -220,6 +226,10 @@ class Recorder:
     def _ran_so_far(self) -> int | None:
         number = self._samples[-1].callback.number if self._samples else None
         return None if number is None else number + 1
+
+
+def _seconds_of(gap: Gap) -> float:
+    return gap.seconds
 
 
 def within(

@@ -25,6 +25,7 @@ from .late_poll import asked_for_gil, wanted_since
 from .open_blocks import expected_in
 from .others import Activity, all_stacks
 from .ping_probe import PingProbe
+from .polls import is_asleep
 from .probes import Closer, ExactProbe
 from .random_looks import CPU_SHARE, NOT_AT_ALL, OWN_CPU, READY, RandomLooks, Wait, wait_of
 from .reading import Reading
@@ -256,6 +257,7 @@ class WatchedRun:
             expected = expected_in(closer.ids, self.probe.thread_id, self.probe.loop)
             taken = Taken(closer, expected, variables)
             recorder.add(taken, look.reading, late=glance.late, for_gil=glance.for_gil)
+            recorder.note_asleep(is_asleep(self.native_id))
         self._let_go(closer, recorder.loan)
 
     def _let_go(self, closer: Closer, loan: Loan) -> None:

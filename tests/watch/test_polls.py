@@ -1,0 +1,67 @@
+"""What the kernel tells of a thread that waits."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+import time
+
+import pytest
+
+from sentry_loopstall.watch.polls import is_asleep
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux") or is_asleep(threading.get_native_id()) is None,
+    reason="the kernel does not tell",
+)
+
+
+def asleep_within(thread: threading.Thread, wanted: bool | None) -> bool:
+    """Whether the kernel says so of a thread before long."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if is_asleep(thread.native_id) is wanted:
+            return True
+    return False
+
+
+def test_a_thread_that_computes_is_not_asleep() -> None:
+    stop = threading.Event()
+
+    def compute() -> None:
+        while not stop.is_set():
+            pass
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    assert asleep_within(thread, wanted=False)
+    stop.set()
+    thread.join()
+
+
+def test_a_thread_that_waits_for_a_socket_is_asleep() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        thread = threading.Thread(target=ours.recv, args=(1,))
+        thread.start()
+        assert asleep_within(thread, wanted=True)
+        theirs.send(b"x")
+        thread.join()
+
+
+def test_of_a_thread_that_waits_for_a_lock_nobody_knows() -> None:
+    """So does one that waits for the GIL, for a moment."""
+    lock = threading.Lock()
+    with lock:
+        thread = threading.Thread(target=lock.acquire)
+        thread.start()
+        assert asleep_within(thread, wanted=None)
+    thread.join()
+
+
+def test_of_a_thread_that_is_gone_nobody_knows() -> None:
+    thread = threading.Thread(target=int)
+    thread.start()
+    thread.join()
+    assert asleep_within(thread, wanted=None)
