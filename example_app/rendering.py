@@ -10,6 +10,7 @@ from rich.text import Text
 
 from example_app.load import LoadReport, Phase
 from example_app.triage import Issue
+from example_app.waterfall import Waterfall
 
 INDENT = "   "
 LEVEL_STYLES = {"warning": "yellow", "error": "red"}
@@ -39,6 +40,13 @@ def print_health(console: Console, report: LoadReport) -> None:
         )
     console.print()
     console.print(table)
+
+
+def print_waterfall(console: Console, waterfall: Waterfall) -> None:
+    """Print where the time of a request went that made no mistake."""
+    title = f"{waterfall.whole.label} makes no mistake; its trace says for whom it waited"
+    print_lines(console, "bold", "", title)
+    print_lines(console, "", *waterfall.lines())
 
 
 def print_lines(console: Console, style: str, *lines: str) -> None:
