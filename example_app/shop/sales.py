@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 SALES = 200_000
-PART = 500
+PART = 1000
 
 
 class Base(DeclarativeBase):
