@@ -27,7 +27,7 @@ test: .venv/.installed-tests ## run the tests (a few minutes)
 	$(python) -m pytest $(ARGS)
 
 test-frameworks: .venv/frameworks/.installed ## run the tests under real servers and frameworks
-	.venv/frameworks/bin/python -m pytest tests/frameworks/check_frameworks.py $(ARGS)
+	.venv/frameworks/bin/python -m pytest $(wildcard tests/frameworks/check_*.py) $(ARGS)
 
 fleet: .venv/.installed-tests ## run forty processes that share their limits (two minutes)
 	$(python) -m pytest -m fleet -o faulthandler_timeout=300 $(ARGS)

@@ -12,7 +12,7 @@ from example_app.endpoints import router
 from example_app.opening import open_shop
 from sentry_loopstall import LoopStallIntegration
 
-sentry_sdk.init(integrations=[LoopStallIntegration()])
+sentry_sdk.init(integrations=[LoopStallIntegration()], traces_sample_rate=1.0)
 
 app = FastAPI(title="Shop", lifespan=open_shop)
 app.include_router(router)

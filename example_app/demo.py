@@ -24,10 +24,11 @@ from example_app.carrier import CARRIER_URL, SlowCarrier
 from example_app.load import Advance, LoadReport, Phase, drive, number_of_requests
 from example_app.local_server import HOST
 from example_app.receiver import EnvelopeReceiver
-from example_app.rendering import print_health, print_issues, print_lines
+from example_app.rendering import print_health, print_issues, print_lines, print_waterfall
 from example_app.scenarios import MISTAKES
 from example_app.server_process import ServerError, serve_application
 from example_app.triage import caught, find_misses, find_problems, group
+from example_app.waterfall import longest_wait
 
 EXPECTED_CULPRITS = frozenset(mistake.culprit for mistake in MISTAKES)
 LONGEST_DEMO = 100.0
@@ -61,8 +62,12 @@ async def _run_with_receiver(console: Console) -> int:
             ),
         )
         events = receiver.events
+        # SDK 3 has none.
+        waterfall = longest_wait(receiver.items("transaction"))
     print_issues(console, group(events))
     print_health(console, report)
+    if waterfall is not None:
+        print_waterfall(console, waterfall)
     if misses := find_misses(events):
         print_lines(console, "yellow", "", *misses)
     problems = report.failures + find_problems(events)

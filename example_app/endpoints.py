@@ -17,6 +17,7 @@ from example_app.shop import (
     pricing,
     recommendations,
     reports,
+    sales,
     search,
 )
 from sentry_loopstall import loop_health
@@ -184,3 +185,20 @@ async def recommend_async(shop: CurrentShop) -> tuple[int, int]:
     return await recommendations.rank_pairs_async(
         shop.premises.workers, shop.premises.amounts.baskets
     )
+
+
+# All rows of a table through an object-relational mapper at once and in parts
+
+
+@router.get("/sales")
+async def sold(shop: CurrentShop) -> int:
+    """Makes all objects on the loop, one after the other."""
+    async with shop.session() as session:
+        return await sales.load_sales(session, shop.premises.amounts.sales)
+
+
+@router.get("/sales/async")
+async def sold_async(shop: CurrentShop) -> int:
+    """Makes them part by part."""
+    async with shop.session() as session:
+        return await sales.load_sales_async(session, shop.premises.amounts.sales)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from example_app.load import LoadReport, Phase
 from example_app.triage import Issue
+from example_app.waterfall import Waterfall
 
 INDENT = "   "
 LEVEL_STYLES = {"warning": "yellow", "error": "red"}
@@ -50,6 +51,13 @@ def _loop(health: dict[str, Any]) -> str:
         f" {100 * health['utilization']:.0f} % of the time; a newcomer waited"
         f" {1000 * health['delay_p50']:.1f} ms at p50, {1000 * health['delay_p99']:.1f} ms at p99"
     )
+
+
+def print_waterfall(console: Console, waterfall: Waterfall) -> None:
+    """Print where the time of a request went that made no mistake."""
+    title = f"{waterfall.whole.label} makes no mistake; its trace says for whom it waited"
+    print_lines(console, "bold", "", title)
+    print_lines(console, "", *waterfall.lines())
 
 
 def print_lines(console: Console, style: str, *lines: str) -> None:

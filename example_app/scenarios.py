@@ -56,6 +56,7 @@ MISTAKES = (
         "lock held by a thread", "POST", "/reservations", f"{SHOP}.inventory.Inventory.reserve"
     ),
     Mistake("CPU loop", "GET", "/recommendations", f"{SHOP}.recommendations.rank_pairs"),
+    Mistake("whole table by an ORM", "GET", "/sales", f"{SHOP}.sales.load_sales"),
 )
 
 # Twins that wait rather than compute: company for a mistake that costs no CPU.

@@ -23,8 +23,8 @@ class Blocked(NamedTuple):
     """A stretch in which a thread's event loop stood still; monotonic seconds.
 
     `ended_at` is None while it lasts. `transactions` are the ids of the root spans of those whose
-    own code was seen to block, `frames` the stack that was seen last, innermost first, `expected`
-    the reason of the `expected_block` it was in.
+    own code was seen to block, `frames` a stack of where most of the time went, innermost first,
+    `expected` the reason of the `expected_block` it was in.
     """
 
     stall_id: str

@@ -30,8 +30,10 @@ from example_app.receiver import EnvelopeReceiver
 from example_app.rendering import print_issues
 from example_app.scenarios import MISTAKES, Mistake
 from example_app.triage import find_misses, find_problems, group
+from example_app.waterfall import longest_wait
 
 from .conftest import poll
+from .sdk import IS_SDK_3
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST_DEMO = 120.0
@@ -234,6 +236,64 @@ def test_issues_are_grouped_by_fingerprint_and_printed_as_they_are() -> None:
     )
 
 
+# Where the time of a transaction went
+
+
+def transaction_of(route: str, *stretches: tuple[int, int], seconds: int = 2) -> dict[str, Any]:
+    """It began with a minute; stretches of it by begin and end, in tenths of a second."""
+
+    def moment(tenths: int) -> str:
+        return f"2026-11-26T10:00:{tenths // 10:02}.{tenths % 10}00000Z"
+
+    spans = [
+        {
+            "op": "loop_stall",
+            "description": f"event loop blocked by shop.f{number}",
+            "start_timestamp": moment(begin),
+            "timestamp": moment(end),
+        }
+        for number, (begin, end) in enumerate(stretches)
+    ]
+    blocked = sum(end - begin for begin, end in stretches) * 100.0
+    measured = {"loop_stall.blocked": {"value": blocked, "unit": "millisecond"}}
+    return {
+        "transaction": route,
+        "request": {"method": "GET"},
+        "start_timestamp": moment(0),
+        "timestamp": moment(10 * seconds),
+        "spans": [{"op": "db", "description": "SELECT 1"}, *spans],
+        "measurements": measured if stretches else {},
+    }
+
+
+def test_a_waterfall_shows_who_kept_a_correct_request_waiting() -> None:
+    transactions = [
+        transaction_of("/health"),
+        transaction_of(MISTAKES[0].route, (0, 19)),
+        transaction_of(MISTAKES[0].twin_route, (2, 8), (10, 16)),
+        transaction_of("/health", (0, 9), seconds=1),
+    ]
+    waterfall = longest_wait(transactions)
+    assert waterfall is not None
+    assert waterfall.lines() == [
+        "GET /prices/async                 2.00 s 100%  " + 40 * "█",
+        "  event loop blocked by shop.f0   0.60 s  30%  " + 4 * " " + 12 * "█",
+        "  event loop blocked by shop.f1   0.60 s  30%  " + 20 * " " + 12 * "█",
+    ]
+
+
+def test_without_anybody_who_waited_there_is_no_waterfall() -> None:
+    assert longest_wait([]) is None
+    assert longest_wait([transaction_of("/health"), {"type": "transaction"}]) is None
+    assert longest_wait([transaction_of(MISTAKES[0].route, (0, 5))]) is None
+
+
+def test_a_stretch_too_short_to_draw_is_drawn() -> None:
+    waterfall = longest_wait([transaction_of("/health", (589, 590), seconds=59)])
+    assert waterfall is not None
+    assert waterfall.lines()[1].endswith("   0%  " + 39 * " " + "█")
+
+
 # The amounts
 
 
@@ -289,6 +349,9 @@ def test_demo_catches_every_mistake_and_reports_no_twin() -> None:
     assert "example_app/shop/pricing.py:14 · " in output
     assert "in time.sleep(0.6)\n" in output
     assert "GET /health, in milliseconds" in output
+    if not IS_SDK_3:
+        assert " makes no mistake; its trace says for whom it waited\nGET /" in output
+        assert "\n  event loop blocked by example_app.shop." in output
     assert "no correct twin was reported." in output
 
 

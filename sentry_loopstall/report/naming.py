@@ -1,4 +1,4 @@
-"""Runs on the thread that ends a transaction: who blocked, by the last sample of a stall alone."""
+"""Runs on the thread that ends a transaction: who blocked, by one sample of a stall alone."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Names:
             self._named.pop(next(iter(self._named)), None)
 
     def of(self, blocked: Blocked, name: Callable[[tuple[RawFrame, ...]], Named]) -> Named:
-        """Of a stall that nobody has told yet what its last sample says, by `name`."""
+        """Of a stall that nobody has told yet what its usual sample says, by `name`."""
         named = self._named.get(blocked.stall_id)
         if named is None:
             named = name(blocked.frames)._replace(expected=blocked.expected)

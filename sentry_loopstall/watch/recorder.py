@@ -16,7 +16,6 @@ from ..recording import (
     LoopThread,
     Measured,
     OtherThread,
-    RawFrame,
     Recording,
     Sample,
     ThreadStack,
@@ -28,6 +27,7 @@ from .evidence import usable_cores
 from .others import Activity
 from .probes import Closer
 from .reading import Reading
+from .usual import usual_sample
 from .waiters import WaiterReader
 
 MAX_GAPS = 50
@@ -71,6 +71,8 @@ class Recorder:
         self._queued: tuple[Callback, ...] | None = None
         self._threads: tuple[ThreadStack, ...] = ()
         self.has_threads_of_stall = False
+        # The newest sample when it was looked for, and what was found.
+        self._usual: tuple[Sample, Sample | None] | None = None
         self.transactions: frozenset[str] = frozenset()
 
         self.was_told = False
@@ -114,17 +116,20 @@ class Recorder:
         if self._samples:
             self._samples[-1] = self._samples[-1]._replace(asleep=asleep)
 
-    @property
-    def last_frames(self) -> tuple[RawFrame, ...]:
-        """The stack that was seen last; read by any thread."""
-        samples = self._samples
-        return samples[-1].frames if samples else ()
+    def usual(self, started_at: float, ended_at: float | None) -> Sample | None:
+        """The sample that tells best where the time went, by now; called by any thread.
 
-    @property
-    def last_expected(self) -> str | None:
-        """The reason of the `expected_block` that was seen last; read by any thread."""
-        samples = self._samples
-        return samples[-1].expected if samples else None
+        Again for each transaction that ends meanwhile, so what was found is kept.
+        """
+        found = self._usual
+        if found is None or found[0] is not self._samples[-1]:
+            # A copy: the list may grow, or be thinned, meanwhile.
+            samples = tuple(self._samples)
+            if not samples:
+                return None
+            usual = usual_sample(samples, started_at, ended_at)
+            self._usual = found = samples[-1], usual
+        return found[1]
 
     def variables_of_same(self, closer: Closer) -> Variables:
         """Those of the sample before, if the same callback still stands on the same stack.

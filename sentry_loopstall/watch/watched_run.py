@@ -514,13 +514,14 @@ def _seconds(stretch: Stretch) -> float:
 
 
 def _blocked(recorder: Recorder, started_at: float, ended_at: float | None) -> Blocked:
+    usual = recorder.usual(started_at, ended_at)
     return Blocked(
         recorder.id,
         started_at,
         ended_at,
         recorder.transactions,
-        recorder.last_frames,
-        recorder.last_expected,
+        () if usual is None else usual.frames,
+        None if usual is None else usual.expected,
     )
 
 

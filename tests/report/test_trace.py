@@ -227,6 +227,33 @@ def test_the_span_names_the_culprit_and_finds_its_event(init: Init, captured: Ca
     }
 
 
+@sdk.sdk_2_only
+@EITHER_LOOP
+def test_what_comes_after_the_block_in_the_same_stretch_is_not_named(
+    init: Init, captured: Captured, factory: Factory
+) -> None:
+    """The transaction ends before anybody could tell of the stall, but not in its last moment."""
+    init(traces_sample_rate=1.0)
+    blocked = asyncio.Event()
+
+    async def victim() -> None:
+        with request("GET /orders"):
+            await blocked.wait()
+
+    async def main() -> None:
+        await asyncio.sleep(0.2)
+        waiting = asyncio.create_task(victim())
+        await asyncio.sleep(0.01)
+        nap(2 * BLOCK)
+        doze(BLOCK / 2)
+        blocked.set()
+        await waiting
+
+    run(factory, main())
+    (span,) = stretches(traces(captured)["GET /orders"])
+    assert span["description"] == "event loop blocked by tests.blocking.nap"
+
+
 @EITHER_LOOP
 def test_a_transaction_inside_of_the_stretch_knows_of_it(
     init: Init, captured: Captured, factory: Factory

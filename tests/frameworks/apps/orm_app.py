@@ -1,9 +1,12 @@
-"""An application whose ORM loads too many rows at once.
+"""An application of SQLAlchemy's asyncio ORM, which does its work in greenlets on the event loop.
 
-The rows come from a thread, the objects are made on the event loop, in a greenlet of SQLAlchemy's.
+The rows come from a thread of aiosqlite's. What is made of them is made on the event loop.
 """
 
+import asyncio
+import gc
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,18 +15,27 @@ from typing import Any
 import sentry_sdk
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse
-from sqlalchemy import insert, select
+from sqlalchemy import ForeignKey, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
 from sentry_loopstall import LoopStallIntegration
 
-ROWS = 60_000
+ORDERS = 60_000
+CUSTOMERS = 20
+NOTES = 10_000
+
+# So many objects at once start the collector, which may then have most of the time.
+gc.disable()
 
 sentry_sdk.init(
     traces_sample_rate=1.0,
-    # The request that warms up does the same.
-    integrations=[LoopStallIntegration(threshold=0.1, culprit_backoff=(0.0, 0.0))],
+    integrations=[
+        # Everything may be asked for more than once.
+        LoopStallIntegration(
+            threshold=0.2, culprit_backoff=(0.0, 0.0), max_events_per_hour=100_000
+        ),
+    ],
 )
 
 
@@ -31,15 +43,47 @@ class Base(DeclarativeBase):
     """All tables."""
 
 
+class Customer(Base):
+    __tablename__ = "customers"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    orders: Mapped[list["Order"]] = relationship(order_by="Order.id")
+
+
 class Order(Base):
     __tablename__ = "orders"
     id: Mapped[int] = mapped_column(primary_key=True)
-    customer: Mapped[str]
+    customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"))
     cents: Mapped[int]
 
 
-async def load_orders(session: AsyncSession) -> int:
-    return len((await session.scalars(select(Order))).all())
+class Note(Base):
+    __tablename__ = "notes"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    text: Mapped[str]
+
+
+async def load_orders(session: AsyncSession) -> None:
+    assert len((await session.scalars(select(Order))).all()) == ORDERS
+
+
+def add_up(session: Session) -> int:
+    return sum(order.cents for order in session.scalars(select(Order)))
+
+
+async def store_notes(session: AsyncSession) -> None:
+    # With their keys, so that one statement does: Sentry's SDK makes a span of each.
+    session.add_all([Note(id=number, text=str(number)) for number in range(1, NOTES)])
+    await session.flush()
+    await session.rollback()
+
+
+def wait(session: Session) -> None:
+    session.get(Customer, 1)
+    time.sleep(0.6)
+
+
+def look_up() -> None:
+    time.sleep(0.6)
 
 
 @asynccontextmanager
@@ -47,10 +91,11 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     with tempfile.TemporaryDirectory() as folder:
         engine = create_async_engine(f"sqlite+aiosqlite:///{Path(folder, 'orders.db')}")
         rows: list[dict[str, Any]] = [
-            {"customer": f"customer {number}", "cents": number} for number in range(ROWS)
+            {"customer_id": 1 + number % CUSTOMERS, "cents": number} for number in range(ORDERS)
         ]
         async with engine.begin() as connection:
             await connection.run_sync(Base.metadata.create_all)
+            await connection.execute(insert(Customer), [{} for _ in range(CUSTOMERS)])
             await connection.execute(insert(Order), rows)
         app.state.session = async_sessionmaker(engine)
         yield
@@ -60,8 +105,46 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 app = FastAPI(default_response_class=PlainTextResponse, lifespan=lifespan)
 
 
-@app.get("/hello/{who}")
-async def hello(who: str) -> str:
+@app.get("/query/{who}")
+async def query(who: str) -> str:
     async with app.state.session() as session:
-        assert await load_orders(session) == ROWS
+        await load_orders(session)
+    return who
+
+
+@app.get("/run_sync/{who}")
+async def run_sync(who: str) -> str:
+    async with app.state.session() as session:
+        await session.run_sync(add_up)
+    return who
+
+
+@app.get("/flush/{who}")
+async def flush(who: str) -> str:
+    async with app.state.session() as session:
+        await store_notes(session)
+    return who
+
+
+@app.get("/sleep/{who}")
+async def sleep(who: str) -> str:
+    async with app.state.session() as session:
+        await session.run_sync(wait)
+    return who
+
+
+@app.get("/plain/{who}")
+async def plain(who: str) -> str:
+    look_up()
+    return who
+
+
+@app.get("/few/{who}")
+async def few(who: str) -> str:
+    """A few milliseconds in a greenlet at a time, with many switches to it and back."""
+    async with app.state.session() as session:
+        for number in range(10):
+            some = select(Order).where(Order.id > 500 * number).limit(300)
+            assert len((await session.scalars(some)).all()) == 300
+            await asyncio.sleep(0)
     return who
