@@ -195,10 +195,13 @@ class WatchedRun:
             return READY if self._is_about_to_run() else NOT_AT_ALL
         late, used = reading.at - due, reading.on_cpu - before.on_cpu
         process = (reading.process or 0.0) - (before.process or 0.0)
-        if used < late * CPU_SHARE and process - used < max(late * CPU_SHARE, OWN_CPU):
+        got_nothing = used < late * CPU_SHARE and process - used < max(late * CPU_SHARE, OWN_CPU)
+        if got_nothing and late < OWN_CPU:
             return NOT_AT_ALL  # it idles, as most do: that much is known for next to nothing
         if self._is_about_to_run():
             return READY
+        if got_nothing:
+            return NOT_AT_ALL
         slept = None if glance.slept is None else own_switches()
         # It has slept once for the look itself; when it was woken, nobody counted.
         waits = 1
