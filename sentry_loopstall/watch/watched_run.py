@@ -190,18 +190,15 @@ class WatchedRun:
 
     def _waited(self, reading: Reading, glance: Glance) -> Wait:
         """Of a random look that finds the loop polling: does it only now, or not for long?"""
-        before, due = self.before, self.random_looks.due
-        if reading.on_cpu is None or before.on_cpu is None or due is None:
-            return READY if self._is_about_to_run() else NOT_AT_ALL
-        late, used = reading.at - due, reading.on_cpu - before.on_cpu
-        process = (reading.process or 0.0) - (before.process or 0.0)
-        got_nothing = used < late * CPU_SHARE and process - used < max(late * CPU_SHARE, OWN_CPU)
-        if got_nothing and late < OWN_CPU:
-            return NOT_AT_ALL  # it idles, as most do: that much is known for next to nothing
         if self._is_about_to_run():
             return READY
-        if got_nothing:
+        before, due = self.before, self.random_looks.due
+        if reading.on_cpu is None or before.on_cpu is None or due is None:
             return NOT_AT_ALL
+        late, used = reading.at - due, reading.on_cpu - before.on_cpu
+        process = (reading.process or 0.0) - (before.process or 0.0)
+        if used < late * CPU_SHARE and process - used < max(late * CPU_SHARE, OWN_CPU):
+            return NOT_AT_ALL  # it idles, as most do: that much is known for next to nothing
         slept = None if glance.slept is None else own_switches()
         # It has slept once for the look itself; when it was woken, nobody counted.
         waits = 1
