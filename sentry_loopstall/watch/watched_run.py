@@ -29,7 +29,16 @@ from .frames import FrameSource
 from .others import Activity, all_stacks
 from .ping_probe import PingProbe
 from .probes import Closer, ExactProbe
-from .random_looks import CPU_SHARE, NOT_AT_ALL, OWN_CPU, READY, RandomLooks, Wait, wait_of
+from .random_looks import (
+    CPU_SHARE,
+    NEXT_TO_NOTHING,
+    NOT_AT_ALL,
+    OWN_CPU,
+    READY,
+    RandomLooks,
+    Wait,
+    wait_of,
+)
 from .recorder import Reading, Recorder, Taken
 from .variables import variables_of
 from .waiters import has_ready, overdue_since
@@ -197,8 +206,9 @@ class WatchedRun:
             return NOT_AT_ALL
         late, used = reading.at - due, reading.on_cpu - before.on_cpu
         process = (reading.process or 0.0) - (before.process or 0.0)
-        if used < late * CPU_SHARE and process - used < max(late * CPU_SHARE, OWN_CPU):
-            return NOT_AT_ALL  # it idles, as most do: that much is known for next to nothing
+        least = max(late * CPU_SHARE, (reading.at - before.at) * NEXT_TO_NOTHING)
+        if used < least and process - used < max(least, OWN_CPU):
+            return NOT_AT_ALL  # it idles, as most do: to count how often we slept would be 3 µs
         slept = None if glance.slept is None else own_switches()
         # It has slept once for the look itself; when it was woken, nobody counted.
         waits = 1
