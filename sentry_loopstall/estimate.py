@@ -13,6 +13,7 @@ open slice, which only grows.
 
 from collections import deque
 from collections.abc import Iterable
+from itertools import pairwise
 from math import exp, log
 from typing import NamedTuple
 
@@ -278,7 +279,7 @@ def waiting_times(histogram: Histogram, shares: Iterable[float]) -> list[float]:
     found: list[float] = []
     seconds = sum_of = 0.0
     number = 0
-    for bucket, following in zip(buckets, [*buckets[1:], NO_WAIT], strict=True):
+    for bucket, following in pairwise([*buckets, NO_WAIT]):
         here, below = time_of(bucket), time_of(following)
         seconds += looks.get(bucket, 0.0)
         count = stretches.get(bucket, 0)

@@ -63,7 +63,8 @@ def test_a_loop_that_never_waits_is_busy(init: Init, run: Runner, seconds: float
         (told,) = loop_health()
         return told
 
-    assert run(main()).utilization > 0.99
+    told = run(main())
+    assert told.utilization > 0.99, told
 
 
 @pytest.mark.parametrize("run", LOOPS)

@@ -24,6 +24,7 @@ SPREAD_OF_PINGS = 0.02  # less, for the start of a stretch lies somewhere betwee
 TOGETHER = 0.4  # of half the threshold: how much later than its half time a stretch is looked at
 LOST = 10  # random looks that are overdue: then they begin anew
 CPU_SHARE = 0.5  # of the time that we waited for the GIL: what the loop must have computed
+NEXT_TO_NOTHING = 0.005  # share of the time: who computes for less never keeps us waiting
 OWN_CPU = 0.001  # seconds: more than a look takes itself
 
 

@@ -27,7 +27,16 @@ from .others import Activity, all_stacks
 from .ping_probe import PingProbe
 from .polls import is_asleep
 from .probes import Closer, ExactProbe
-from .random_looks import CPU_SHARE, NOT_AT_ALL, OWN_CPU, READY, RandomLooks, Wait, wait_of
+from .random_looks import (
+    CPU_SHARE,
+    NEXT_TO_NOTHING,
+    NOT_AT_ALL,
+    OWN_CPU,
+    READY,
+    RandomLooks,
+    Wait,
+    wait_of,
+)
 from .reading import Reading
 from .recorder import Recorder, Taken
 from .variables import variables_of
@@ -214,15 +223,16 @@ class WatchedRun:
 
     def _waited(self, reading: Reading, glance: Glance) -> Wait:
         """Of a random look that finds the loop polling: does it only now, or not for long?"""
-        before, due = self.before, self.random_looks.due
-        if reading.on_cpu is None or before.on_cpu is None or due is None:
-            return READY if self._is_about_to_run() else NOT_AT_ALL
-        late, used = reading.at - due, reading.on_cpu - before.on_cpu
-        process = (reading.process or 0.0) - (before.process or 0.0)
-        if used < late * CPU_SHARE and process - used < max(late * CPU_SHARE, OWN_CPU):
-            return NOT_AT_ALL  # it idles, as most do: that much is known for next to nothing
         if self._is_about_to_run():
             return READY
+        before, due = self.before, self.random_looks.due
+        if reading.on_cpu is None or before.on_cpu is None or due is None:
+            return NOT_AT_ALL
+        late, used = reading.at - due, reading.on_cpu - before.on_cpu
+        process = (reading.process or 0.0) - (before.process or 0.0)
+        least = max(late * CPU_SHARE, (reading.at - before.at) * NEXT_TO_NOTHING)
+        if used < least and process - used < max(least, OWN_CPU):
+            return NOT_AT_ALL  # it idles, as most do: to count how often we slept would be 3 µs
         slept = None if glance.slept is None else own_switches()
         # It has slept once for the look itself; when it was woken, nobody counted.
         waits = 1
