@@ -158,7 +158,9 @@ class Recording(NamedTuple):
 
     `expected` are the `expected_block`s entered and left within it. `late_poll`: the loop did not
     run callbacks, its poll came back late. `callbacks` is how many the stretch ran, `queued`
-    those that were still to run when it was first seen late. `loan` has all that was borrowed.
+    those that were still to run when it was first seen late. `threads` is for `threads="all"`,
+    `beside` the same where the loop's thread waited, for whoever is in the same code. `loan` has
+    all that was borrowed.
     """
 
     id: str
@@ -175,6 +177,7 @@ class Recording(NamedTuple):
     measured: Measured = Measured()
     waiting: Waiting = Waiting()
     threads: tuple[ThreadStack, ...] = ()
+    beside: tuple[ThreadStack, ...] = ()
     expected: tuple[ExpectedTime, ...] = ()
     loan: Loan | None = None
 

@@ -23,6 +23,8 @@ MACHINES = (
 )
 """Causes that depend on what else there is and runs, so that they fail no test."""
 
+NEARLY_ALL = 0.8  # share of a time that is all of it, as exactly as clocks are read
+
 Account = dict[str, Any]
 """Plain, so that a worker of pytest-xdist can send it: `fails`, `text`, `blocked` (what
 `console.Blocked` has, a list for each culprit), and of the first one `title`, `cure`, `file` and
@@ -37,7 +39,7 @@ def judge(
         return None
     presentation = Presentation(options.error_after)
     diagnosis = diagnose(recording, options.threshold, InAppRules(), presentation.call)
-    if _seems_suspended(diagnosis) and watcher_waited >= _gaps(recording) / 2:
+    if _seems_suspended(diagnosis) and watcher_waited >= NEARLY_ALL * _gaps(recording):
         # On a busy machine it is the watcher that was given no CPU, while the loop slept.
         recording = recording._replace(measured=recording.measured._replace(gaps=()))
         diagnosis = diagnose(recording, options.threshold, InAppRules(), presentation.call)

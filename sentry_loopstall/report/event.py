@@ -6,6 +6,7 @@ import os
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from ..diagnose.beside import threads_beside
 from ..diagnose.culprit import Run
 from ..diagnose.cures import cure_of
 from ..diagnose.diagnosis import Diagnosis, Finding
@@ -127,7 +128,8 @@ def build_event(
     current = _current_thread(diagnosis, finding)
     room = Room()
     stack = stack_as_dict(finding.shown.frames, presentation, room)
-    others = other_threads(recording.threads, current["id"], presentation, room)
+    beside = tuple(one.thread for one in threads_beside(finding, recording))
+    others = other_threads(recording.threads or beside, current["id"], presentation, room)
     breadcrumbs = [_breadcrumb(diagnosis, run, presentation) for run in diagnosis.timeline]
     return {
         "timestamp": _moment(recording.epoch_started_at + recording.duration),

@@ -12,6 +12,7 @@ from enum import StrEnum
 from itertools import groupby
 from typing import IO, NamedTuple
 
+from ..diagnose.beside import is_lock, likely, threads_beside
 from ..diagnose.culprit import Run
 from ..diagnose.cures import EXPLANATIONS, cure_of
 from ..diagnose.diagnosis import Diagnosis, Finding, diagnose
@@ -217,6 +218,7 @@ def render(diagnosis: Diagnosis, presentation: Presentation, page: Page) -> str:
         lines += _cause(*why, page, in_full=why not in explained)
         explained.add(why)
         lines.append(f"  {_who(diagnosis, finding)}{_of_process(page)}")
+        lines += _beside(diagnosis, finding, page)
         blamed = finding.shown.place if finding.culprit is not None else None
         lines += _stack(finding.shown.frames, blamed, page)
         lines.append("")
@@ -248,6 +250,18 @@ def _who(diagnosis: Diagnosis, finding: Finding) -> str:
         what = f"task {callback.task}" if callback.task is not None else "a task"
         what += f" ({callback.coroutine})" if callback.coroutine is not None else ""
     return printable(f"{what}, thread {thread}")
+
+
+def _beside(diagnosis: Diagnosis, finding: Finding, page: Page) -> Iterator[str]:
+    """Who probably has what the culprit waits for."""
+    who = [
+        f"thread {printable(one.thread.name)} in "
+        + page.paint(page.place(one.frame.code.co_filename, one.frame.lineno), Style.PLACE)
+        for one in likely(threads_beside(finding, diagnosis.recording))
+    ]
+    if who:
+        what = "probably held by" if is_lock(finding) else "probably waits for"
+        yield f"  {what} {' or '.join(who)}"
 
 
 def _of_process(page: Page) -> str:

@@ -31,6 +31,7 @@ from .usual import usual_sample
 from .waiters import WaiterReader
 
 MAX_GAPS = 50
+WAITS = 0.2  # share of the time on a CPU up to which a thread waited
 MAX_OTHER_SAMPLES = 50  # stacks kept of each other thread
 
 
@@ -70,6 +71,7 @@ class Recorder:
         self._callbacks: int | None = None
         self._queued: tuple[Callback, ...] | None = None
         self._threads: tuple[ThreadStack, ...] = ()
+        self._beside: tuple[ThreadStack, ...] | None = None
         self.has_threads_of_stall = False
         # The newest sample when it was looked for, and what was found.
         self._usual: tuple[Sample, Sample | None] | None = None
@@ -169,6 +171,19 @@ class Recorder:
         self._threads = threads
         self.has_threads_of_stall = of_stall
 
+    def wants_threads_beside(self) -> bool:
+        """Whether the loop's thread is seen to wait in one place, and nobody looked for others."""
+        if self._beside is not None or len(self._samples) < 2:  # noqa: PLR2004 - a difference
+            return False
+        first, last = self._samples[0], self._samples[-1]
+        if first.on_cpu is None or last.on_cpu is None:
+            return first.frames == last.frames
+        return last.on_cpu - first.on_cpu <= WAITS * (last.at - first.at)
+
+    def set_threads_beside(self, threads: tuple[ThreadStack, ...]) -> None:
+        """The stacks of all threads, among which the diagnosis chooses."""
+        self._beside = threads
+
     def add_reading(self, reading: Reading) -> None:
         """Keep a reading of the clocks that belongs to no sample."""
         self._readings.append(reading)
@@ -223,6 +238,7 @@ class Recorder:
             ),
             waiting=self._waiters.waiting._replace(io=io),
             threads=self._threads,
+            beside=self._beside or (),
             expected=expected_within(self._where.thread_id, stretch.started_at, stretch.ended_at),
             # The report of a hang reads it, too, and then that of its end.
             loan=self.loan.share() if ongoing else self.loan,

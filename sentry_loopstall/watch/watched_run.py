@@ -415,9 +415,12 @@ class WatchedRun:
         if recorder is None:
             return
         recorder.add_others(others(self.probe.thread_id))
-        threads_wanted = decided.trap or reading.at - decided.state.started_at >= timing.threshold
+        is_stall = reading.at - decided.state.started_at >= timing.threshold
+        threads_wanted = decided.trap or is_stall
         if timing.all_threads and threads_wanted and not recorder.has_threads_of_stall:
             recorder.set_threads(all_stacks(), of_stall=not decided.trap)
+        elif is_stall and not timing.all_threads and recorder.wants_threads_beside():
+            recorder.set_threads_beside(all_stacks())
         if glance.gap is not None:
             recorder.add_gap(glance.gap)
         if decided.trap:

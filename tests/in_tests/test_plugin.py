@@ -67,7 +67,7 @@ def test_without_the_option_nothing_is_watched(sample: Path) -> None:
 
 
 def test_pytest_starts_without_the_package(tmp_path: Path) -> None:
-    """Nothing of it is imported but the plugin's own module, in less than a millisecond."""
+    """Nothing of it is imported but the plugin's own module."""
     suite(
         tmp_path,
         "import sys\n"
@@ -78,25 +78,32 @@ def test_pytest_starts_without_the_package(tmp_path: Path) -> None:
     )
     assert run_pytest(cwd=tmp_path).status == 0
 
-    importing = (
-        "import pytest, time, importlib, typing\n"
+
+def cost_of_importing(plugin: str, folder: Path) -> float:
+    """CPU seconds, the least of some tries."""
+    code = (
+        "import pytest, time, importlib, typing, copy\n"
         "started = time.process_time()\n"
-        "import sentry_loopstall.pytest_plugin\n"
+        f"import {plugin}\n"
         "print(time.process_time() - started)\n"
     )
-    took = [
-        float(
-            subprocess.run(
-                [sys.executable, "-c", importing],
-                cwd=PACKAGE,
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout
-        )
-        for _ in range(10)
+    python = [sys.executable, "-c", code]
+    tries = [
+        subprocess.run(python, cwd=folder, capture_output=True, text=True, check=True).stdout
+        for _ in range(7)
     ]
-    assert min(took) < 0.001
+    return min(map(float, tries))
+
+
+def test_that_costs_less_than_a_millisecond(tmp_path: Path) -> None:
+    """More than a package without content, whatever the machine is busy with."""
+    (tmp_path / "hollow").mkdir()
+    for name in ("__init__", "plugin"):
+        (tmp_path / "hollow" / f"{name}.py").write_text("")
+
+    ours = cost_of_importing("sentry_loopstall.pytest_plugin", PACKAGE)
+
+    assert ours - cost_of_importing("hollow.plugin", tmp_path) < 0.001
 
 
 def test_a_prompt_is_no_stall(tmp_path: Path) -> None:
@@ -278,7 +285,8 @@ def test_a_test_that_fails_by_itself_fails_by_that(tmp_path: Path) -> None:
 def test_one_that_is_expected_to_fail_may_fail_so(tmp_path: Path) -> None:
     suite(
         tmp_path,
-        "import pytest\n@pytest.mark.xfail(strict=True)\n"
+        "import pytest\n"
+        "@pytest.mark.xfail(strict=True)\n"
         "def test_it():\n    asyncio.run(block())\n",
     )
     assert run_pytest("--loopstall", cwd=tmp_path).outcomes == {"test_it": {"XFAIL"}}
