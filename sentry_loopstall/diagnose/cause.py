@@ -237,8 +237,9 @@ def is_gil_contention(signals: Signals) -> bool:
     """The loop thread asked for the GIL in vain, and so did the watcher."""
     if signals.on_cpu is None or signals.on_cpu > ASKS:
         return False
-    if not _low(signals.runnable, MOST) and not was_kept_from_gil(signals):
-        return False
+    had_or_wanted_cpu = signals.on_cpu + (signals.runnable or 0.0)
+    if had_or_wanted_cpu > MOST and not was_kept_from_gil(signals):
+        return False  # so it did not wait for the GIL for most of the time
     if not is_gil_hard_to_get(signals):
         return False
     asks = asks_for_gil(signals)
