@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
 import pytest
-from sentry_loopstall.console import Console, Page
 
 from sentry_loopstall.detection import Detection
 from sentry_loopstall.options import Options
+from sentry_loopstall.report.terminal import Console, Page
 
 from .conftest import Captured, Event, Init
 from .test_detection import LOOPS, Runner
