@@ -18,6 +18,7 @@ from .loan import take_back
 from .log import log_once
 from .options import Options, enabled
 from .recording import RawFrame, Recording
+from .report.last_words.last_words import LastWords, words_after
 from .report.reporter import Reporter, Tend, nothing_to_do
 from .watch import greenlets
 from .watch.callback_reader import READ_NOTHING, ContextReader
@@ -26,6 +27,7 @@ from .watch.loop_hook import CALLS_INTO_THE_LOOP, LoopHook
 from .watch.running_loops import running_loops
 from .watch.watched_run import WatchedRun
 from .watch.watcher import Watcher
+from .watch.words import NO_WORDS
 
 EXIT_TIMEOUT = 2.0  # seconds that exit may take longer, and only if a stall waits to be sent
 
@@ -49,6 +51,7 @@ class Detection:
         forget: Callable[[], None] = lambda: None,
         reader: ContextReader = READ_NOTHING,
         candidates: Callable[[tuple[RawFrame, ...]], Sequence[int]] | None = None,
+        words: LastWords | None = None,
     ) -> None:
         self._audience = audience
         self._forget = forget
@@ -60,7 +63,11 @@ class Detection:
             prepare=self.reporter.prepare,
             leave=self.reporter.leave,
             reader=reader,
+            words=NO_WORDS if words is None else words,
         )
+        self._words = words
+        if words is not None:
+            words.soon = self.reporter.tend_soon
         self.hook = LoopHook(self._started, self._ended)
         self._exit_registered = False
         self._waits_for_greenlets = False
@@ -104,6 +111,11 @@ class Detection:
         self.watcher.skip_present_stretch()
         self.watcher.start(expecting=True)
 
+    def look_for_dead(self, options: Options) -> None:
+        """Runs on the thread that calls `init()`: tell of processes that were killed."""
+        if self._words is not None and self._enabled:
+            self._words.begin(options)
+
     def _resumed(self) -> None:
         self.watcher.skip_what_runs()
         self.options_changed()
@@ -121,6 +133,7 @@ class Detection:
             options.hang_after,
             options.threads == "all",
             self._candidates if options.include_locals else None,
+            None if self._words is None else words_after(options),
         )
         # Both at once: a loop's thread may ask meanwhile.
         self._last = options, timing
@@ -162,6 +175,8 @@ class Detection:
         deadline = monotonic() + EXIT_TIMEOUT
         self.watcher.hand_over_ended(deadline)
         self.reporter.drain(deadline, lambda: self.watcher.is_alive)
+        if self._words is not None:
+            self._words.close()
         take_back()
 
     def _at_exit(self) -> None:

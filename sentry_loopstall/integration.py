@@ -37,6 +37,8 @@ class LoopStallIntegration(Integration):
         profile: the stall's samples go out as a Sentry profile with its event.
         shared_limits: URL of a Redis or Valkey server: backoff and allowance are those of all
             processes of the same DSN, environment and release together (None).
+        last_words: what blocked the loop of a process that was killed meanwhile is told by the next
+            one: True, or the folder in which it is left (False).
         on_stall: called with the `Stall` off the loop for every stall, sent or not.
 
     Raises:
@@ -52,6 +54,9 @@ class LoopStallIntegration(Integration):
             load_blamable()
         if _detection is not None:
             _detection.options_changed()
+            _detection.look_for_dead(self.options)
+        else:
+            _first.append(self.options)
 
     @staticmethod
     def setup_once() -> None:
@@ -72,8 +77,13 @@ class LoopStallIntegration(Integration):
             forget=report.after_fork,
             reader=ContextReader(moment_in, weakly_referred, transaction_in),
             candidates=report.candidates,
+            words=report.words,
         )
         _detection.install()
+        while _first:
+            _detection.look_for_dead(_first.pop())
 
 
+_first: list[Options] = []
+"""Of integrations that were made before there was anything to tell them to."""
 _detection: Detection | None = None

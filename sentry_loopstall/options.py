@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MAX_SHOWN = 100  # characters of a bad value in its message
 MAX_EVENTS = 10**9  # in an hour: more are not counted one by one
+_ON = ("1", "true", "yes", "on", "t", "y")
+_OFF = ("0", "false", "no", "off", "f", "n")
 LONGEST = 10.0**9  # seconds: 30 years, and no clock or sleep is asked for more
 
 
@@ -40,6 +42,7 @@ class OptionKeywords(TypedDict, total=False):
     include_locals: bool
     profile: bool
     shared_limits: str | None
+    last_words: "bool | str | os.PathLike[str]"
     on_stall: "OnStall | None"
 
 
@@ -59,6 +62,7 @@ class Options(NamedTuple):
     include_locals: bool = False
     profile: bool = False
     shared_limits: ServerUrl | None = None
+    last_words: bool | str = False
     on_stall: "OnStall | None" = None
 
     @classmethod
@@ -104,7 +108,7 @@ def _possible(options: Options, *, hang_after_given: bool) -> Options:
 def enabled(environment: Mapping[str, str] = os.environ) -> bool:
     """False where `SENTRY_LOOPSTALL_ENABLED` turns detection off, whatever the code says."""
     value = environment.get("SENTRY_LOOPSTALL_ENABLED", "").strip().lower()
-    return value not in ("0", "false", "no", "off", "f", "n")
+    return value not in _OFF
 
 
 def _from_environment(
@@ -116,7 +120,7 @@ def _from_environment(
         return {}
     is_secret = name in _SECRETS
     try:
-        value = _CHECKS[name](variable, text if is_secret else float(text))
+        value = _CHECKS[name](variable, _READ.get(name, float)(text))
         _possible(Options(**{**chosen, name: value}), hang_after_given="hang_after" in chosen)
     except ValueError as error:
         shown = variable if is_secret else f"{variable}={text!r}"
@@ -289,8 +293,41 @@ def _shared_limits(name: str, value: Any) -> ServerUrl | None:
     return url
 
 
-_FROM_ENVIRONMENT = ("threshold", "sample_rate", "shared_limits")
+def _last_words(name: str, value: Any) -> bool | str:
+    allowed = "True, False or the path of a folder"
+    if isinstance(value, bool):
+        return value
+    try:
+        folder = os.fspath(value)
+    except TypeError:
+        folder = None
+    if not isinstance(folder, str):
+        msg = f"{name} must be {allowed}, not {_shown(value)}"
+        raise TypeError(msg)
+    if not folder.strip() or "\0" in folder:
+        msg = f"{name} must be {allowed}, not {_shown(value)}"
+        raise ValueError(msg)
+    try:
+        return os.path.abspath(folder)
+    except OSError:  # the working directory was removed
+        msg = f"{name} must be {allowed} from the root on, not {_shown(value)}"
+        raise ValueError(msg) from None
+
+
+def _switch_or_folder(text: str) -> bool | str:
+    word = text.lower()
+    if word in (*_ON, *_OFF):
+        return word in _ON
+    if not os.path.dirname(text):  # rather a word that is spelled wrongly than a folder
+        msg = "it must be 1, 0 or the path of a folder"
+        raise ValueError(msg)
+    return text
+
+
+_FROM_ENVIRONMENT = ("threshold", "sample_rate", "shared_limits", "last_words")
 _SECRETS = ("shared_limits",)
+_READ: dict[str, Callable[[str], Any]] = {"shared_limits": str, "last_words": _switch_or_folder}
+"""What is made of a variable's text before it is checked; of all others a number."""
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "threshold": _seconds(0.01),
@@ -306,5 +343,6 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "include_locals": _switch,
     "profile": _switch,
     "shared_limits": _shared_limits,
+    "last_words": _last_words,
     "on_stall": _callable,
 }

@@ -9,6 +9,7 @@ is done with a recording gives them back.
 
 # Annotations are no text here: a named tuple would compile each of them, a third of what it costs.
 
+from collections.abc import Callable
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -148,6 +149,8 @@ class Recording(NamedTuple):
     `expected` are the `expected_block`s entered and left within it. `late_poll`: the loop did not
     run callbacks, its poll came back late. `callbacks` is how many the stretch ran, `queued`
     those that were still to run when it was first seen late. `loan` has all that was borrowed.
+    `is_over` makes it the last words of this process, kept as long as that says that the stretch
+    goes on; None for what is told.
     """
 
     id: str
@@ -166,11 +169,17 @@ class Recording(NamedTuple):
     threads: tuple[ThreadStack, ...] = ()
     expected: tuple[ExpectedTime, ...] = ()
     loan: Loan | None = None
+    is_over: Callable[[], bool] | None = None
 
     def give_back(self) -> None:
         """Let the application have what was borrowed: nobody reads this any more."""
         if self.loan is not None:
             self.loan.give_back()
+
+    @property
+    def is_last_words(self) -> bool:
+        """Whether it is only told if this process is killed."""
+        return self.is_over is not None
 
     @property
     def duration(self) -> float:

@@ -41,6 +41,7 @@ OUTSIDE = {
     "sentry_sdk": {
         "integration",
         "report.flamegraph",
+        "report.last_words.client",
         "report.scope",
         "report.transport",
         "report.variables",

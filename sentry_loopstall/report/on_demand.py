@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..recording import RawFrame, Recording
+from ..sdk import timing_options
+from .last_words.last_words import LastWords
 from .late_loading import forks_wait
 
 if TYPE_CHECKING:
@@ -39,16 +41,25 @@ class OnDemand:
     def __init__(self) -> None:
         self._delivery: Delivery | None = None
         self._blamable: Blamable | None = None
+        self.words = LastWords(timing_options, lambda: self._loaded().inherit)
+
+    def _loaded(self) -> Delivery:
+        if self._delivery is None:
+            self._delivery = load_delivery()()
+        return self._delivery
 
     def tell(self, recording: Recording) -> None:
         """The whole story of one stall."""
-        if self._delivery is None:
-            self._delivery = load_delivery()()
-        self._delivery.tell(recording)
+        if recording.is_last_words:
+            self.words.keep(recording)
+            return
+        self._loaded().tell(recording)
+        self.words.tell_of_dead()
 
     def tend(self, *, leaving: bool = False) -> bool:
         """What there is to do between stalls; whether something is left for later."""
-        return self._delivery is not None and self._delivery.tend(leaving=leaving)
+        has_more = self.words.tend(leaving=leaving)
+        return (self._delivery is not None and self._delivery.tend(leaving=leaving)) or has_more
 
     def candidates(self, frames: tuple[RawFrame, ...]) -> tuple[int, ...]:
         """Runs on the watcher thread: who may be to blame, by the client's in-app rules."""

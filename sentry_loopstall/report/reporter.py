@@ -57,6 +57,7 @@ class Reporter:
         self._stopping = False
         self._leaving = False
         self._has_more = False
+        self._tends_now = False
 
     def after_fork(self) -> None:
         """Runs in a forked child: what was queued is the parent's to send."""
@@ -69,6 +70,13 @@ class Reporter:
         with self._changed:
             self._stays = True
             self._start()
+
+    def tend_soon(self) -> None:
+        """Runs on any thread: have `tend` called, also while there is no loop."""
+        with self._changed:
+            self._has_more = self._tends_now = True
+            self._start()
+            self._changed.notify_all()
 
     def leave(self) -> None:
         """Runs on the watcher thread: no loop runs any more."""
@@ -159,6 +167,7 @@ class Reporter:
                 self._tell_and_give_back(recording)
             if self._queue:
                 continue
+            self._tends_now = False
             self._has_more = bool(self._safely(partial(self._tend, leaving=self._leaving)))
             with self._changed:
                 if self._may_end():
@@ -172,7 +181,7 @@ class Reporter:
         recording.give_back()
 
     def _is_awaited(self) -> bool:
-        return bool(self._queue) or self._stopping or self._may_end()
+        return bool(self._queue) or self._tends_now or self._stopping or self._may_end()
 
     def _may_end(self) -> bool:
         """Nothing is left behind: tests look for threads, and forks are warned of them."""
