@@ -42,6 +42,7 @@ OUTSIDE = {
         "integration",
         "report.flamegraph",
         "report.last_words.client",
+        "report.last_words.who",
         "report.scope",
         "report.transport",
         "report.variables",

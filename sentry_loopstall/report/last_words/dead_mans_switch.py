@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import signal
+import struct
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,22 +28,10 @@ class UnavailableError(Exception):
     """There are no such timers here, or no signal is free."""
 
 
-class _Event(ctypes.Structure):
-    _fields_ = (
-        ("value", ctypes.c_void_p),
-        ("signal", ctypes.c_int),
-        ("notify", ctypes.c_int),
-        ("thread", ctypes.c_int),
-        ("rest", ctypes.c_char * 44),
-    )
-
-
-class _Time(ctypes.Structure):
-    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
-
-
-class _Setting(ctypes.Structure):
-    _fields_ = (("interval", _Time), ("value", _Time))
+# Native sizes and order. `struct sigevent`: a value, the signal, the way, the thread, and the rest.
+_EVENT = struct.Struct("@Piii44x")
+# `struct itimerspec`: seconds and nanoseconds of the interval, and of the first time.
+_SETTING = struct.Struct("@llll")
 
 
 class DeadMansSwitch:
@@ -57,10 +46,9 @@ class DeadMansSwitch:
         if sys.platform != "linux" or ctypes.sizeof(ctypes.c_void_p) != 8:  # noqa: PLR2004 - bytes; of others the times differ
             raise UnavailableError
         self._create, self._set, self._delete = _functions()
-        self._signal = _free_signal(native_id)
-        faulthandler.register(self._signal, file=descriptor, all_threads=False)
+        self._signal = _registered(descriptor, native_id)
         self._timers: dict[int, ctypes.c_void_p] = {}
-        self._off = _Setting()
+        self._off = _SETTING.pack(0, 0, 0, 0)
 
     def set(self, native_id: int, seconds: float) -> None:
         """Have it fire in so many seconds, unless it is set anew."""
@@ -72,13 +60,12 @@ class DeadMansSwitch:
             timer = self._new(native_id)
         if timer is not None:
             whole = int(seconds)
-            setting = _Setting(value=_Time(whole, int((seconds - whole) * 1e9)))
-            self._set(timer, 0, ctypes.byref(setting), None)
+            self._set(timer, 0, _SETTING.pack(0, 0, whole, int((seconds - whole) * 1e9)), None)
 
     def _new(self, native_id: int) -> ctypes.c_void_p | None:
-        event = _Event(signal=self._signal, notify=SIGEV_THREAD_ID, thread=native_id)
+        event = _EVENT.pack(0, self._signal, SIGEV_THREAD_ID, native_id)
         timer = ctypes.c_void_p()
-        if self._create(CLOCK_MONOTONIC, ctypes.byref(event), ctypes.byref(timer)):
+        if self._create(CLOCK_MONOTONIC, event, ctypes.byref(timer)):
             return None  # the thread has ended, or there are too many timers
         self._timers[native_id] = timer
         return timer
@@ -90,7 +77,7 @@ class DeadMansSwitch:
     def rest(self) -> None:
         """Have none of them fire."""
         for timer in list(self._timers.values()):
-            self._set(timer, 0, ctypes.byref(self._off), None)
+            self._set(timer, 0, self._off, None)
 
     def leave(self, native_id: int) -> None:
         """A thread is not watched any more."""
@@ -135,24 +122,35 @@ def _functions() -> tuple[Callable[..., int], Callable[..., int], Callable[..., 
     raise UnavailableError
 
 
-def _free_signal(native_id: int) -> int:
-    """The last real-time signal that nobody handles, ignores, or blocks in that thread.
+def _registered(descriptor: int, native_id: int) -> int:
+    """Have the last real-time signal answered that is free: its number."""
+    taken = _signals(native_id, "SigCgt", "SigIgn", "SigBlk", "SigPnd", "ShdPnd")
+    for number in range(signal.SIGRTMAX - 1, signal.SIGRTMIN + LEFT_TO_OTHERS, -1):
+        if taken >> (number - 1) & 1 or signal.getsignal(number) is not signal.SIG_DFL:
+            continue
+        faulthandler.register(number, file=descriptor, all_threads=False)
+        # Not if it still thinks that it has it: somebody has put the default over its handler,
+        # which ends the process.
+        if _signals(native_id, "SigCgt") >> (number - 1) & 1:
+            return number
+        faulthandler.unregister(number)
+    raise UnavailableError
 
-    As the kernel knows it, for C code sets handlers, too; who blocks one waits for it some day.
+
+def _signals(native_id: int, *kinds: str) -> int:
+    """Signals that are handled, ignored, blocked by that thread or pending, a bit for each.
+
+    As the kernel knows it, for C code sets handlers, too. Who blocks one waits for it some day.
     """
-    taken = 0
+    found = 0
     try:
         with open(
             f"/proc/self/task/{native_id}/status", encoding="ascii", errors="replace"
         ) as file:
             for line in file:
                 name, _, value = line.partition(":")
-                if name in ("SigCgt", "SigIgn", "SigBlk", "SigPnd", "ShdPnd"):
-                    taken |= int(value, 16)
+                if name in kinds:
+                    found |= int(value, 16)
     except (OSError, ValueError):
         raise UnavailableError from None
-    for number in range(signal.SIGRTMAX - 1, signal.SIGRTMIN + LEFT_TO_OTHERS, -1):
-        is_taken = taken >> (number - 1) & 1
-        if not is_taken and signal.getsignal(number) is signal.SIG_DFL:
-            return number
-    raise UnavailableError
+    return found

@@ -11,9 +11,7 @@ import errno
 import fcntl  # not on Windows, which has no such locks
 import os
 import re
-import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
@@ -76,7 +74,7 @@ class Folder:
         Raises:
             OSError: no room, or not allowed.
         """
-        name = f"{service}-{secrets.token_hex(8)}.words"
+        name = f"{service}-{os.urandom(8).hex()}.words"
         # Nobody may take it for a dead one's before it is locked.
         unfinished = f".{name}"
         _own.update((name, unfinished))
@@ -192,6 +190,8 @@ def write(descriptor: int, content: bytes) -> None:
 
 def usual_path() -> str:
     """Below the system's folder for temporary files, one for each user."""
+    import tempfile  # noqa: PLC0415 - it loads much
+
     return os.path.join(tempfile.gettempdir(), f"sentry-loopstall-{os.geteuid()}")
 
 

@@ -14,7 +14,7 @@ from ...stall import Outcome, Stall
 from .. import scope
 from ..frames import Presentation
 from ..limits import Subject
-from . import client, life
+from . import client, life, who
 from .folder import Dead, Folder
 from .known_code import KnownCode
 from .last_event import Ready, ready
@@ -35,7 +35,7 @@ def tell_of_dead(folder: Folder, inherit: Inherit, main: str | None) -> None:
 
     `main` is the file of the program.
     """
-    listening, service = scope.listening(), client.service()
+    listening, service = scope.listening(), who.service()
     if listening is None or service is None:
         return
     for dead in folder.dead(service):
@@ -66,7 +66,7 @@ def _tell(
     options = listening.options
     presentation = Presentation(options.error_after, listening.context_lines, listening.rules)
     is_same = record.life.python == life.python()
-    is_same = is_same and record.life.release == client.named()["release"]
+    is_same = is_same and record.life.release == who.named()["release"]
     known = KnownCode(record.life.born, listening.rules, is_same_release=is_same, main=main)
     built = ready(record, dead.name.partition(".")[0], dead.written_at, presentation, known)
     if built is None:

@@ -134,9 +134,9 @@ class LastWords:
 
     def _open(self, options: Options, after: float, runs: Sequence[AliveLike]) -> None:
         """Make the file, once, and say in it which loops there are."""
-        from . import client  # noqa: PLC0415 - only few want it
+        from . import who  # noqa: PLC0415 - only few want it
 
-        service = client.service()
+        service = who.service()
         if service is None:
             return
         threads = tuple(run.where for run in runs)
@@ -326,12 +326,12 @@ def _switch_for(file: OwnFile, runs: Sequence[AliveLike]) -> DeadMansSwitch | No
 
 
 def _first_line(threshold: float, after: float, threads: tuple[LoopThread, ...]) -> bytes:
-    from . import client, life, record  # noqa: PLC0415 - as above
+    from . import life, record, who  # noqa: PLC0415 - as above
 
     pid, started = life.own()
     return record.first_line(
         record.Life(
-            **client.named(),
+            **who.named(),
             python=life.python(),
             born=epoch(),
             pid=pid,
