@@ -109,6 +109,7 @@ def test_faulthandlers_own_timer_works_beside_it(written: Path, tmp_path: Path) 
         assert (tmp_path / "theirs").read_text().startswith("Timeout")
     finally:
         faulthandler.cancel_dump_traceback_later()
+        theirs.close()
         switch.close()
 
 
