@@ -86,7 +86,8 @@ async def file_is_there() -> None:
     """On a busy machine its loop may be idle for long before anybody looks at it."""
     # Not by looking: whoever closes a file that he has locked unlocks it.
     detection: Any = integration._detection
-    while detection._words._file is None:
+    words = detection._words
+    while words._file is None or (sys.platform == "linux" and not words._is_set):
         await asyncio.sleep(0.02)
 
 
