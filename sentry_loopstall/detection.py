@@ -20,6 +20,7 @@ from .loan import take_back
 from .log import log_once
 from .options import Options, enabled
 from .recording import RawFrame, Recording
+from .report.last_words.last_words import LastWords, words_after
 from .report.reporter import Reporter, Tend, nothing_to_do
 from .watch import greenlets
 from .watch.callback_reader import READ_NOTHING, ContextReader
@@ -28,6 +29,7 @@ from .watch.loop_hook import CALLS_INTO_THE_LOOP, LoopHook
 from .watch.running_loops import running_loops
 from .watch.watched_run import WatchedRun
 from .watch.watcher import Watcher
+from .watch.words import NO_WORDS
 
 if TYPE_CHECKING:
     from .diagnose.in_app import InAppRules  # its records take as long to make as the watcher
@@ -46,6 +48,9 @@ class Teller(Protocol):
 
     def do(self, job: Callable[[], object]) -> None:
         """Something else is to be told, once."""
+
+    def tend_soon(self) -> None:
+        """There is something to look after."""
 
     def leave(self) -> None:
         """No loop runs any more."""
@@ -85,6 +90,7 @@ class Detection:
         rules: Callable[[], InAppRules | None] = lambda: None,
         tell_health: Callable[[], None] = lambda: None,
         teller: Teller | None = None,
+        words: LastWords | None = None,
     ) -> None:
         self._tell_health = tell_health
         self._audience = audience
@@ -98,8 +104,12 @@ class Detection:
             leave=self.reporter.leave,
             reader=reader,
             each_minute=self._each_minute,
+            words=NO_WORDS if words is None else words,
         )
         self._source = Source(self.watcher.present_runs, rules)
+        self._words = words
+        if words is not None:
+            words.soon = self.reporter.tend_soon
         self.hook = LoopHook(self._started, self._ended)
         self._exit_registered = False
         self._waits_for_greenlets = False
@@ -145,6 +155,11 @@ class Detection:
         self.watcher.skip_present_stretch()
         self.watcher.start(expecting=True)
 
+    def look_for_dead(self, options: Options) -> None:
+        """Runs on the thread that calls `init()`: tell of processes that were killed."""
+        if self._words is not None and self._enabled:
+            self._words.begin(options)
+
     def _resumed(self) -> None:
         self.watcher.skip_what_runs()
         self.options_changed()
@@ -162,6 +177,7 @@ class Detection:
             options.hang_after,
             options.threads == "all",
             self._candidates if options.include_locals else None,
+            None if self._words is None else words_after(options),
         )
         # Both at once: a loop's thread may ask meanwhile.
         self._last = options, timing
@@ -213,6 +229,8 @@ class Detection:
         deadline = monotonic() + EXIT_TIMEOUT
         self.watcher.hand_over_ended(deadline)
         self.reporter.drain(deadline, lambda: self.watcher.is_alive)
+        if self._words is not None:
+            self._words.close()
         take_back()
 
     def _at_exit(self) -> None:

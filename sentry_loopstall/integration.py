@@ -49,6 +49,8 @@ class LoopStallIntegration(Integration):
             processes of the same DSN, environment and release together (None).
         spans: a transaction that was kept waiting gets a span for each stall (True).
         metrics: utilization and delay of the loops, and each stall, as Sentry metrics (False).
+        last_words: what blocked the loop of a process that was killed meanwhile is told by the next
+            one: True, or the folder in which it is left (False).
         on_stall: called with the `Stall` off the loop for every stall, sent or not.
 
     Raises:
@@ -66,6 +68,9 @@ class LoopStallIntegration(Integration):
             warn_once("metrics", "metrics=True is without effect: this sentry-sdk has no metrics")
         if _detection is not None:
             _detection.options_changed()
+            _detection.look_for_dead(self.options)
+        else:
+            _first.append(self.options)
 
     @staticmethod
     def setup_once() -> None:
@@ -89,11 +94,16 @@ class LoopStallIntegration(Integration):
             candidates=report.candidates,
             rules=report.rules,
             tell_health=report.tell_health,
+            words=report.words,
         )
         _detection.install()
         trace = TraceReader(_detection.watcher.journal, report.names, report.name)
         report.listen = trace.listen_to_segments
         add_global_event_processor(trace.process)
+        while _first:
+            _detection.look_for_dead(_first.pop())
 
 
+_first: list[Options] = []
+"""Of integrations that were made before there was anything to tell them to."""
 _detection: Detection | None = None

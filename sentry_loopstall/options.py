@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MAX_SHOWN = 100  # characters of a bad value in its message
 MAX_EVENTS = 10**9  # in an hour: more are not counted one by one
+_ON = ("1", "true", "yes", "on", "t", "y")
+_OFF = ("0", "false", "no", "off", "f", "n")
 LONGEST = 10.0**9  # seconds: 30 years, and no clock or sleep is asked for more
 
 
@@ -42,6 +44,7 @@ class OptionKeywords(TypedDict, total=False):
     shared_limits: str | None
     spans: bool
     metrics: bool
+    last_words: "bool | str | os.PathLike[str]"
     on_stall: "OnStall | None"
 
 
@@ -63,6 +66,7 @@ class Options(NamedTuple):
     shared_limits: ServerUrl | None = None
     spans: bool = True
     metrics: bool = False
+    last_words: bool | str = False
     on_stall: "OnStall | None" = None
 
     @classmethod
@@ -293,6 +297,37 @@ def _shared_limits(name: str, value: Any) -> ServerUrl | None:
     return url
 
 
+def _last_words(name: str, value: Any) -> bool | str:
+    allowed = "True, False or the path of a folder"
+    if isinstance(value, bool):
+        return value
+    try:
+        folder = os.fspath(value)
+    except TypeError:
+        folder = None
+    if not isinstance(folder, str):
+        msg = f"{name} must be {allowed}, not {_shown(value)}"
+        raise TypeError(msg)
+    if not folder.strip() or "\0" in folder:
+        msg = f"{name} must be {allowed}, not {_shown(value)}"
+        raise ValueError(msg)
+    try:
+        return os.path.abspath(folder)
+    except OSError:  # the working directory was removed
+        msg = f"{name} must be {allowed} from the root on, not {_shown(value)}"
+        raise ValueError(msg) from None
+
+
+def _switch_or_folder(text: str) -> bool | str:
+    word = text.lower()
+    if word in (*_ON, *_OFF):
+        return word in _ON
+    if not os.path.dirname(text):  # rather a word that is spelled wrongly than a folder
+        msg = "it must be 1, 0 or the path of a folder"
+        raise ValueError(msg)
+    return text
+
+
 def _read_switch(text: str) -> bool:
     for value, words in ((True, _ON), (False, _OFF)):
         if text.lower() in words:
@@ -301,13 +336,14 @@ def _read_switch(text: str) -> bool:
     raise ValueError(msg)
 
 
-_ON = ("1", "true", "yes", "on", "t", "y")
-_OFF = ("0", "false", "no", "off", "f", "n")
-
-_FROM_ENVIRONMENT = ("threshold", "sample_rate", "shared_limits", "metrics")
+_FROM_ENVIRONMENT = ("threshold", "sample_rate", "shared_limits", "metrics", "last_words")
 _SECRETS = ("shared_limits",)
 # What is no number.
-_READ: dict[str, Callable[[str], Any]] = {"shared_limits": str, "metrics": _read_switch}
+_READ: dict[str, Callable[[str], Any]] = {
+    "shared_limits": str,
+    "metrics": _read_switch,
+    "last_words": _switch_or_folder,
+}
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "threshold": _seconds(0.01),
@@ -325,5 +361,6 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "shared_limits": _shared_limits,
     "spans": _switch,
     "metrics": _switch,
+    "last_words": _last_words,
     "on_stall": _callable,
 }

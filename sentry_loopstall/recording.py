@@ -9,6 +9,7 @@ is done with a recording gives them back.
 
 # Annotations are no text here: a named tuple would compile each of them, a third of what it costs.
 
+from collections.abc import Callable
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -160,7 +161,8 @@ class Recording(NamedTuple):
     run callbacks, its poll came back late. `callbacks` is how many the stretch ran, `queued`
     those that were still to run when it was first seen late. `threads` is for `threads="all"`,
     `beside` the same where the loop's thread waited, for whoever is in the same code. `loan` has
-    all that was borrowed.
+    all that was borrowed. `is_over` makes it the last words of this process, kept as long as that
+    says that the stretch goes on; None for what is told.
     """
 
     id: str
@@ -180,11 +182,17 @@ class Recording(NamedTuple):
     beside: tuple[ThreadStack, ...] = ()
     expected: tuple[ExpectedTime, ...] = ()
     loan: Loan | None = None
+    is_over: Callable[[], bool] | None = None
 
     def give_back(self) -> None:
         """Let the application have what was borrowed: nobody reads this any more."""
         if self.loan is not None:
             self.loan.give_back()
+
+    @property
+    def is_last_words(self) -> bool:
+        """Whether it is only told if this process is killed."""
+        return self.is_over is not None
 
     @property
     def duration(self) -> float:

@@ -49,6 +49,8 @@ OUTSIDE = {
         "integration",
         "report.flamegraph",
         "report.metrics",
+        "report.last_words.client",
+        "report.last_words.who",
         "report.scope",
         "report.trace",
         "report.transport",

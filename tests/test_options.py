@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -277,6 +278,10 @@ def test_a_hang_that_comes_before_its_stall_is_impossible(
         ({"shared_limits": None}, {"shared_limits": None}),
         ({"shared_limits": "redis://h/0"}, {"shared_limits": ServerUrl("redis://h/0")}),
         ({"spans": False}, {"spans": False}),
+        ({"last_words": True}, {"last_words": True}),
+        ({"last_words": False}, {"last_words": False}),
+        ({"last_words": "/srv/words"}, {"last_words": str(Path("/srv/words").absolute())}),
+        ({"last_words": Path("words")}, {"last_words": str(Path("words").absolute())}),
         ({"on_stall": print}, {"on_stall": print}),
     ],
     ids=str,
@@ -308,6 +313,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         profile=False,
         shared_limits=None,
         spans=True,
+        last_words=False,
         on_stall=None,
     )
 
@@ -536,6 +542,39 @@ def test_the_environment_gives_a_url(warnings: Warnings) -> None:
     (warning,) = warnings()
     assert warning.startswith(f"{variable} is not used, the default stays: {variable} must be ")
     assert SECRET not in warning
+
+
+@pytest.mark.parametrize("value", [None, 1, b"/srv", ["/srv"]], ids=str)
+def test_what_is_no_path_is_no_folder(value: object) -> None:
+    with pytest.raises(TypeError, match=r"^last_words must be True, False or the path of a folder"):
+        Options.from_keywords({"last_words": value}, {})
+
+
+@pytest.mark.parametrize("value", ["", " ", "a\0b"], ids=repr)
+def test_a_folder_that_cannot_be_is_refused(value: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"^last_words must be True, False or the path of a folder"
+    ):
+        Options.from_keywords({"last_words": value}, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("1", True), ("TRUE", True), ("0", False), ("off", False), ("/srv/w", "/srv/w")],
+)
+def test_the_environment_gives_last_words(text: str, expected: object) -> None:
+    variable = "SENTRY_LOOPSTALL_LAST_WORDS"
+    if isinstance(expected, str):
+        expected = str(Path(expected).absolute())
+    assert Options.from_keywords({}, {variable: text}).last_words == expected
+    assert Options.from_keywords({"last_words": False}, {variable: text}).last_words is False
+
+
+def test_a_word_spelled_wrongly_makes_no_folder(warnings: Warnings) -> None:
+    variable = "SENTRY_LOOPSTALL_LAST_WORDS"
+    assert Options.from_keywords({}, {variable: "ture"}) == Options()
+    (warning,) = warnings()
+    assert warning.startswith(f"{variable}='ture' is not used, the default stays: ")
 
 
 @pytest.mark.parametrize("text", ["0", "false", "False", "FALSE", "no", "off", " 0 ", "f", "n"])

@@ -56,6 +56,9 @@ class Inbox:
     def do(self, job: Callable[[], object]) -> None:
         """There is nobody to be told."""
 
+    def tend_soon(self) -> None:
+        """There is nothing to look after."""
+
     def leave(self) -> None:
         """Nor to be ended."""
 

@@ -96,6 +96,20 @@ class Delivery:
         """What the limits have to do between stalls; whether something is left for later."""
         return self._shared is not None and self._shared[2].tend(leaving=leaving)
 
+    def inherit(
+        self, subject: Subject, options: Options, stall: Stall, send: Callable[[], Outcome]
+    ) -> Outcome:
+        """Send the event of a process that was killed, if the limits of this one let it."""
+        limits = self._limits_by(options)
+        ask = _sampler(options, lambda: stall)
+        verdict = limits.judge(subject, options, ask=ask, healthy=transport.is_healthy)
+
+        def sent(_: Permit) -> Outcome:
+            with as_usual():
+                return send()
+
+        return self._carry_out(verdict, limits, options, sent)
+
     def _deliver(self, story: Story, options: Options) -> list[Outcome]:
         """What became of each of a stall's events; nothing where there is nothing to say."""
         chance, ends_hang = self._chance(story.recording)

@@ -43,6 +43,11 @@ NOTHING_SUPPRESSED = Suppressed()
 
 def title(diagnosis: Diagnosis, finding: Finding) -> str:
     """The sentence that triage reads: who, for how long, in what."""
+    end = ", until its process was killed" if diagnosis.recording.is_last_words else ""
+    return f"{_title(diagnosis, finding)}{end}"
+
+
+def _title(diagnosis: Diagnosis, finding: Finding) -> str:
     recording, culprit = diagnosis.recording, finding.culprit
     duration = diagnosis.seconds
     if culprit is None:
@@ -57,7 +62,7 @@ def title(diagnosis: Diagnosis, finding: Finding) -> str:
         thread = _one_line(finding.holder.name, MAX_NAME)
         # One that `threading` does not know is called so already.
         who = f"{name} ({thread if thread.startswith('thread ') else f'thread {thread}'})"
-        if recording.ongoing:
+        if recording.ongoing and not recording.is_last_words:
             return f"{who} holds the GIL and {_blocked(diagnosis, duration)}"
         return f"{who} held the GIL and {_blocked(diagnosis, duration)}"
     sole = len(diagnosis.findings) == 1
@@ -67,6 +72,8 @@ def title(diagnosis: Diagnosis, finding: Finding) -> str:
 
 def _blocked(diagnosis: Diagnosis, seconds: float) -> str:
     recording = diagnosis.recording
+    if recording.is_last_words:
+        return f"blocked the event loop for {recording.duration:.1f} s or longer"
     if recording.ongoing:
         return f"is still blocking the event loop after {recording.duration:.1f} s"
     return f"blocked the event loop for {seconds:.2f} s"
@@ -252,6 +259,7 @@ def _context(
         "duration_ms": _milliseconds(recording.duration),
         "threshold_ms": _milliseconds(diagnosis.threshold),
         "ongoing": recording.ongoing,
+        "killed": recording.is_last_words,
         "culprit": None if culprit is None else _one_line(culprit.name, MAX_NAME),
         "culprit_ms": None if culprit is None else _milliseconds(culprit.seconds),
         "culprit_share": None if culprit is None else round(culprit.share, 3),
@@ -281,6 +289,8 @@ def _context(
 
 def _level(diagnosis: Diagnosis, finding: Finding, presentation: Presentation) -> str:
     recording = diagnosis.recording
+    if recording.is_last_words:
+        return "fatal"
     if finding.cause in NEVER_ERROR:
         return "warning"
     severe = recording.ongoing or recording.duration >= presentation.error_after

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..recording import RawFrame, Recording
+from ..sdk import timing_options
+from .last_words.last_words import LastWords
 from .late_loading import forks_wait
 from .trace import Named, Names
 
@@ -63,24 +65,33 @@ class OnDemand:
         self._naming: Naming | None = None
         self.names = Names()
         self.listen: Callable[[], None] = _to_nobody
+        self.words = LastWords(timing_options, lambda: self._loaded().inherit)
+
+    def _loaded(self) -> Delivery:
+        if self._delivery is None:
+            self._delivery = load_delivery()(note=self.names.note)
+        return self._delivery
 
     def begin(self) -> None:
         """Load it: there may be a stall before long, and whoever that kept waiting asks at once."""
-        if self._delivery is None:
-            self._delivery = load_delivery()(note=self.names.note)
+        self._loaded()
         if self._naming is None:
             self._naming = load_naming()()
         self.listen()
 
     def tell(self, recording: Recording) -> None:
         """The whole story of one stall."""
+        if recording.is_last_words:
+            self.words.keep(recording)
+            return
         self.begin()
-        if self._delivery is not None:
-            self._delivery.tell(recording)
+        self._loaded().tell(recording)
+        self.words.tell_of_dead()
 
     def tend(self, *, leaving: bool = False) -> bool:
         """What there is to do between stalls; whether something is left for later."""
-        return self._delivery is not None and self._delivery.tend(leaving=leaving)
+        has_more = self.words.tend(leaving=leaving)
+        return (self._delivery is not None and self._delivery.tend(leaving=leaving)) or has_more
 
     def tell_health(self) -> None:
         """How the loops are, as metrics."""

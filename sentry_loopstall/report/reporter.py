@@ -65,6 +65,7 @@ class Reporter:
         self._stopping = False
         self._leaving = False
         self._has_more = False
+        self._tends_now = False
 
     def after_fork(self) -> None:
         """Runs in a forked child: what was queued is the parent's to send."""
@@ -77,6 +78,13 @@ class Reporter:
         with self._changed:
             self._stays = True
             self._start()
+
+    def tend_soon(self) -> None:
+        """Runs on any thread: have `tend` called, also while there is no loop."""
+        with self._changed:
+            self._has_more = self._tends_now = True
+            self._start()
+            self._changed.notify_all()
 
     def leave(self) -> None:
         """Runs on the watcher thread: no loop runs any more."""
@@ -180,6 +188,7 @@ class Reporter:
                 self._safely(to_do)
             if self._queue:
                 continue
+            self._tends_now = False
             self._has_more = bool(self._safely(partial(self._tend, leaving=self._leaving)))
             with self._changed:
                 if self._may_end():
@@ -193,7 +202,7 @@ class Reporter:
         recording.give_back()
 
     def _is_awaited(self) -> bool:
-        has_work = bool(self._queue) or self._to_do is not None
+        has_work = bool(self._queue) or self._to_do is not None or self._tends_now
         return has_work or self._stopping or self._may_end()
 
     def _may_end(self) -> bool:

@@ -96,10 +96,13 @@ def names_of(waiting: tuple[tuple[Callback, str | None], ...]) -> tuple[tuple[st
     return tuple(names.most_common())
 
 
-def capture(event: dict[str, Any], stall: Stall, borrowed: Borrowed | None) -> Outcome:
+def capture(
+    event: dict[str, Any], stall: Stall, borrowed: Borrowed | None, *, instead: Any = None
+) -> Outcome:
     """Capture an event in the blocked callback's context, and in its scopes as they were then.
 
-    Without one in an empty context: it then has the global scope's data and no request's.
+    Without one in an empty context: it then has the global scope's data and no request's. With a
+    client `instead` of the present one no session hears of it.
     """
     message = event["exception"]["values"][0]["value"]
     hint: dict[str, Any] = {
@@ -108,8 +111,8 @@ def capture(event: dict[str, Any], stall: Stall, borrowed: Borrowed | None) -> O
         "stall": stall,
     }
     if borrowed is None:
-        return run_in(None, lambda: _capture(event, hint, None))
-    return run_in(borrowed.context, lambda: _capture(event, hint, borrowed.moment))
+        return run_in(None, lambda: _capture(event, hint, None, instead))
+    return run_in(borrowed.context, lambda: _capture(event, hint, borrowed.moment, instead))
 
 
 class _AsItIs(dict[str, Any]):
@@ -154,10 +157,12 @@ def _spare_the_serializer(event: dict[str, Any]) -> None:
     event["contexts"]["loop_stall"] = _AsItIs(event["contexts"]["loop_stall"])
 
 
-def _capture(event: dict[str, Any], hint: dict[str, Any], moment: Moment | None) -> Outcome:
+def _capture(
+    event: dict[str, Any], hint: dict[str, Any], moment: Moment | None, instead: Any
+) -> Outcome:
     # The loop may have been blocked inside the SDK's own serialisation, which sets this.
     disable_capture_event.set(False)
-    client = sentry_sdk.get_client()
+    client = sentry_sdk.get_client() if instead is None else instead
     if not can_send(client):
         return Outcome.NO_CLIENT
     if client.options.get("max_value_length") is None:
@@ -173,6 +178,10 @@ def _capture(event: dict[str, Any], hint: dict[str, Any], moment: Moment | None)
             for one in (scope, current, sentry_sdk.get_global_scope())
         ):
             del event["fingerprint"]
+        if instead is not None:
+            current.set_client(instead)
+            for one in (scope, current):
+                one._session = None  # noqa: SLF001 - of these two, which are ours alone
         if not needs_stand_in(client, ongoing=hint["stall"].ongoing):
             sent = sentry_sdk.capture_event(event, hint=hint)  # type: ignore[arg-type]  # a plain dict
         else:

@@ -38,13 +38,15 @@ class Timing(NamedTuple):
     """The options that decide when to look, in seconds, and what to keep.
 
     `candidates` gives the places in a stack of the frames whose local variables are wanted; None
-    where none are.
+    where none are. From `words_after` on a stretch is told by the next process if this one is
+    killed; None: never.
     """
 
     threshold: float
     hang_after: float | None
     all_threads: bool = False
     candidates: Callable[[tuple[RawFrame, ...]], Sequence[int]] | None = None
+    words_after: float | None = None
 
 
 class LoopState(NamedTuple):

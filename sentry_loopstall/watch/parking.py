@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from ..clock import monotonic, process_cpu
 from .wake import Wake
 from .watched_run import WatchedRun
+from .words import NO_WORDS, Words
 
 PARK_AFTER = 1.0  # seconds that every loop must have looked idle
 LONGEST_PARK_AFTER = 60.0  # while parking does not pay
@@ -42,7 +44,12 @@ class Parking:
                 return False
         return True
 
-    def park(self, wake: Wake, running: Callable[[], Sequence[WatchedRun]]) -> bool:
+    def park(
+        self,
+        wake: Wake,
+        running: Callable[[], Sequence[WatchedRun]],
+        words: Words = NO_WORDS,
+    ) -> bool:
         """Sleep until a loop leaves its poll or another one starts to run.
 
         False where that would be missed.
@@ -50,7 +57,7 @@ class Parking:
         runs = running()
         wake.clear()
         for run in runs:
-            run.probe.set_wake_trap(wake.set)
+            run.probe.set_wake_trap(partial(_wake, wake, words, run.native_id))
         deadline = self._now() + SETTLE
         while not _all_sit(runs) and (left := deadline - self._now()) > 0:
             wake.wait(left)
@@ -61,6 +68,8 @@ class Parking:
         if parks:
             for run in runs:
                 run.park(parked_at)
+            if not wake.is_set():
+                words.rest()
             wake.wait()
             self._parked_at = parked_at
         self.is_parked = False
@@ -73,6 +82,12 @@ class Parking:
         else:
             self._park_after = PARK_AFTER
         return parks
+
+
+def _wake(wake: Wake, words: Words, native_id: int | None) -> None:
+    """Runs on a loop's thread, which may hold the GIL from now on, before the watcher gets it."""
+    words.woken(native_id)
+    wake.set()
 
 
 def _all_sit(runs: Sequence[WatchedRun]) -> bool:

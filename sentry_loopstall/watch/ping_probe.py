@@ -64,6 +64,7 @@ class PingProbe:
         self._now = now
         self.finished = False
         self._ping: Ping | None = None
+        self.on_end: Callable[[], None] = lambda: None
         self._ended_at: float | None = None
         self._free_at = now()
         self._stretch = 0
@@ -206,6 +207,7 @@ class PingProbe:
 
         def answer() -> None:
             ping.answered_at = now()
+            self.on_end()
             self._frames.switched_from.note()
             if self._base is None:
                 caller = sys._getframe().f_back

@@ -95,6 +95,7 @@ class ExactProbe:
         self.base = base
         self.finished = False
         self._end_trap: Trap | None = None
+        self.on_end: Callable[[], None] = _nothing
         self._wake_trap: Trap | None = None
         self._take_away: list[Callable[[], None]] = []
         self._nested_until = 0.0
@@ -286,6 +287,7 @@ class ExactProbe:
 
         def before() -> None:
             trap.ended_at = monotonic()
+            self.on_end()
             self._frames.switched_from.note()
 
         self._set_trap(trap, before, lambda: None)

@@ -9,6 +9,7 @@ all of which let other threads run.
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..clock import process_cpu
@@ -41,6 +42,7 @@ from .reading import Reading
 from .recorder import Recorder, Taken
 from .variables import variables_of
 from .waiters import has_ready, overdue_since
+from .words import NO_WORDS, Words
 
 # Seconds between full readings of a healthy loop. One reads two files: 15 µs, and the GIL is
 # released and asked for again six times, 5 ms each while the loop computes.
@@ -120,8 +122,12 @@ class WatchedRun:
         first_run_at: float,
         is_hooked: bool,
         estimate: Estimate,
+        words: Words = NO_WORDS,
     ) -> None:
         self.probe = probe
+        self.words = words
+        self._words_at = 0.0
+        probe.on_end = self._on_end
         self.frames = frames
         self.where = where
         self.native_id = native_id
@@ -177,6 +183,7 @@ class WatchedRun:
         self.forget()
         self.probe = PingProbe(loop, probe.thread_id, self.native_id, self.frames, base=probe.base)
         self.random_looks.hide_starts()
+        self.probe.on_end = self._on_end
         pulse = self.probe.look(self.look_at)
         if self.skip is not None:  # what called `init()` may run still
             self.skip = None if pulse is None else pulse.stretch
@@ -407,7 +414,9 @@ class WatchedRun:
         self.probe.clear_wake_trap()
         if self.recorder is not None:
             self.recorder.loan.give_back()
+            self.words.over(self.where.thread_id)
         self.recorder = None
+        self._words_at = 0.0
         self.state = LoopState()
 
     def _after_sample(self, look: Look, glance: Glance, timing: Timing, others: Others) -> None:
@@ -435,10 +444,28 @@ class WatchedRun:
             after = self._fully(reading)
             self.hand_over(recorder.recording(so_far, ongoing=True, after=after))
 
+        age = reading.at - decided.state.started_at
+        if timing.words_after is not None and age >= max(timing.words_after, self._words_at):
+            # Half as old as the stretch at most, whenever it is cut off.
+            self._words_at = age * 2
+            so_far = Stretch(decided.state.started_at, reading.at)
+            recording = recorder.recording(so_far, ongoing=True, after=self._fully(reading))
+            self.hand_over(recording._replace(is_over=partial(self._is_over, recorder)))
+
+    def _is_over(self, recorder: Recorder) -> bool:
+        """Runs on the reporter thread: whether what was recorded has ended since."""
+        return self.recorder is not recorder or self.probe.end_is_known()
+
+    def _on_end(self) -> None:
+        """Runs on the loop's thread: a late stretch is over."""
+        self.words.over(self.where.thread_id)
+
     def _end(self, look: Look, glance: Glance, others: Others) -> None:
         recorder, stretch = look.ended, look.decided.ended
         io = self.probe.end_trap_events()
         self.probe.clear_end_trap()
+        self._words_at = 0.0
+        self.words.over(self.where.thread_id)
         if recorder is None or stretch is None:
             return
         if not look.decided.stalled:

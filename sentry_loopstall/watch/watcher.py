@@ -38,6 +38,7 @@ from .ping_probe import PingProbe
 from .probes import ExactProbe
 from .stacks import run_once_of
 from .watched_run import Glance, Instruments, Look, Others, WatchedRun
+from .words import NO_WORDS, Alive, Words
 
 # Seconds between looks at the options while detection is off: more of them while `init()` runs.
 OFF_WAITS = (0.005, 1.0)
@@ -68,9 +69,11 @@ class Watcher:
         now: Callable[[], float] = monotonic,
         reader: ContextReader = READ_NOTHING,
         each_minute: Callable[[], None] = lambda: None,
+        words: Words = NO_WORDS,
     ) -> None:
         self._each_minute = each_minute
         self._timing = timing
+        self._words = words
         self._hand_over = hand_over
         self._prepare = prepare
         self._leave = leave
@@ -108,6 +111,7 @@ class Watcher:
         """Runs in a forked child: its threads are gone, and the runs of the parent with them."""
         self._runs = {}
         self.collector.remove()
+        self._words.after_fork()
         self._reset()
 
     # On a loop's thread
@@ -171,11 +175,13 @@ class Watcher:
             first_run_at=self._first_run_at,
             is_hooked=base is not None,
             estimate=Estimate(now, self.total),
+            words=self._words,
         )
 
     def detach(self, run: WatchedRun) -> None:
         """A run ended. A stall that it ends is left to the watcher."""
         run.probe.finish()
+        self._words.left(run.where, run.native_id)
         run.look_at = 0.0
         if run.was_seen and self._life.is_alive:
             self._life.wake.set()
@@ -262,6 +268,7 @@ class Watcher:
         """End the thread and take away what is left on the loops."""
         self._life.stop(timeout)
         self._forget()
+        self._words.close()
         self.collector.remove()
 
     def hand_over_ended(self, deadline: float) -> None:
@@ -341,7 +348,7 @@ class Watcher:
     def _parks(self) -> bool:
         runs = list(self._runs.values())
         return self._parking.is_worth_it(runs) and self._parking.park(
-            self._life.wake, lambda: list(self._runs.values())
+            self._life.wake, lambda: list(self._runs.values()), self._words
         )
 
     def _soon(self) -> float:
@@ -350,6 +357,7 @@ class Watcher:
 
     def _forget(self) -> None:
         """Detection is off: what is under way is not to be reported when it is on again."""
+        self._words.rest()
         for run in list(self._runs.values()):
             run.forget()
             if run.is_over:
@@ -414,6 +422,7 @@ class Watcher:
             looks = [
                 (run, self._read(run, glance, timing)) for run in runs if anew or run.look_at <= now
             ]
+            self._words.turn()
             others = OthersOnce(self._others, runs[0].probe.thread_id if len(runs) == 1 else None)
             self._look_at_others(others, runs, glance, timing)
             for run, look in looks:
@@ -425,6 +434,13 @@ class Watcher:
                 self._prepare()
             if self._minute_at is None or now >= self._minute_at:
                 self._minute(now)
+            if timing.words_after is not None:
+                alive = [
+                    Alive(run.where, run.native_id, run.is_late)
+                    for run in runs
+                    if not run.probe.finished
+                ]
+                self._words.look(alive, timing.words_after, timing.threshold / 2)
             look_at = min((run.look_at for run in list(self._runs.values())), default=0.0)
             return max(0.0, look_at - self._now())
 

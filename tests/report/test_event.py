@@ -41,6 +41,7 @@ from ..fakes import (
     MAIN_THREAD,
     SLEEP,
     Source,
+    evenly,
     frame,
     import_system,
     importing,
@@ -245,6 +246,7 @@ def test_the_whole_event(shop: Callable[[str], list[RawFrame]], tmp_path: Path) 
                 "duration_ms": 1250.0,
                 "threshold_ms": 250.0,
                 "ongoing": False,
+                "killed": False,
                 "culprit": "shop.pricing.price_all",
                 "culprit_ms": 1250.0,
                 "culprit_share": 1.0,
@@ -812,3 +814,28 @@ def test_who_waited() -> None:
     assert many is not None
     assert len(many) < 1000
     assert many.startswith("task 0 ×1, task 1 ×1")
+
+
+def test_last_words_are_fatal_and_say_so() -> None:
+    """Whoever is blamed, and nobody, too."""
+    recording = evenly([frame("price_all")], duration=2.0)._replace(
+        ongoing=True, is_over=lambda: False
+    )
+    diagnosis = diagnose(recording, 0.25, InAppRules(), None)
+    assert diagnosis is not None
+    event = build_event(diagnosis, diagnosis.findings[0], Presentation(error_after=2.0))
+    (exception,) = event["exception"]["values"]
+    assert exception["value"].endswith(
+        "price_all blocked the event loop for 2.0 s or longer, until its process was killed"
+    )
+    assert event["level"] == "fatal"
+    assert event["contexts"]["loop_stall"]["killed"] is True
+    assert event["contexts"]["loop_stall"]["ongoing"] is True
+    nobody = diagnosis.findings[0]._replace(culprit=None, cause=Cause.GARBAGE_COLLECTION)
+    event = build_event(diagnosis, nobody, Presentation(error_after=2.0))
+    (exception,) = event["exception"]["values"]
+    assert exception["value"] == (
+        "The garbage collector blocked the event loop for 2.0 s or longer, "
+        "until its process was killed"
+    )
+    assert event["level"] == "fatal"

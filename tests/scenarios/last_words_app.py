@@ -1,0 +1,39 @@
+"""An application whose requests hang, for the supervisors of servers to kill."""
+
+import os
+import re
+import time
+
+import sentry_sdk
+from fastapi import FastAPI
+
+from sentry_loopstall import LoopStallIntegration
+
+RULE = re.compile(r"(a+)+$")
+
+sentry_sdk.init(
+    dsn=os.environ["RECEIVER_DSN"],
+    traces_sample_rate=1.0,
+    integrations=[LoopStallIntegration(threshold=0.2)],
+)
+app = FastAPI()
+
+
+def match_all(text: str) -> object:
+    return RULE.match(text)
+
+
+@app.get("/healthy")
+async def healthy() -> str:
+    return "ok"
+
+
+@app.get("/match")
+async def match() -> None:
+    match_all("a" * 60 + "b")
+
+
+@app.get("/wait")
+async def wait() -> None:
+    sentry_sdk.set_user({"id": "mallory"})
+    time.sleep(60)
