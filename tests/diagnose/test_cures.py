@@ -31,7 +31,7 @@ usleep: Any = ctypes.CDLL(None).usleep if sys.platform != "win32" else None
 def blocked(init: Init, captured: Captured, function: Callable[[], object]) -> Event:
     """The event of a function that blocks the loop."""
     # Whatever a library runs is no culprit of its own.
-    init(in_app_exclude=["tests.conftest"])
+    init(in_app_exclude=["tests.conftest"], in_app_include=["lookalike"])
 
     async def main() -> None:
         await asyncio.sleep(0.01)
