@@ -58,6 +58,7 @@ def silent_server() -> Iterator[int]:
 
 def written_later(path: pathlib.Path, opened: float = 0.0) -> Any:
     """A pipe in the file system: it is opened after so long, and written to after `SECONDS`."""
+    path.unlink(missing_ok=True)
     os.mkfifo(path)
     code = (
         f"import time; time.sleep({opened}); file = open({str(path)!r}, 'w');"
@@ -194,7 +195,7 @@ def copies(folder: pathlib.Path) -> None:
 
 
 def opens_a_file(folder: pathlib.Path) -> None:
-    with written_later(folder / "pipe", opened=SECONDS), open(folder / "pipe") as file:  # noqa: PTH123 - the very call
+    with written_later(folder / "pipe", opened=3 * SECONDS), open(folder / "pipe") as file:  # noqa: PTH123 - the very call
         file.read()
 
 
