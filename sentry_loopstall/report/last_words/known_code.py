@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator
 from types import CodeType
 
-from ...diagnose.in_app import InAppRules, classify, file_of
+from ...diagnose.in_app import InAppRules, Whose, classify, file_of
 from ...diagnose.instructions import called_name
 from ...recording import RawFrame
 from .bare_traceback import Place
@@ -75,7 +75,8 @@ class KnownCode:
             co_firstlineno=place.lineno or 0,
         )
         unknown = (bare, _CALL, module)
-        if place.lineno is None or not classify(unknown, self._rules).in_app:
+        whose = classify(unknown, self._rules).whose
+        if place.lineno is None or whose not in (Whose.APPLICATION, Whose.UNKNOWN):
             return unknown
         fitting = [
             code
