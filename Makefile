@@ -18,7 +18,7 @@ usable := import ensurepip, sys; sys.exit(sys.version_info < (3, 11))
 .DELETE_ON_ERROR:
 # Two pips at once would break the environment.
 .NOTPARALLEL:
-.PHONY: help test test-frameworks fleet demo triage test-triage lint format typecheck bench clean
+.PHONY: help test test-frameworks fleet measured demo triage test-triage lint format typecheck bench clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,9 @@ test-frameworks: .venv/frameworks/.installed ## run the tests under real servers
 
 fleet: .venv/.installed-tests ## run forty processes that share their limits (two minutes)
 	$(python) -m pytest -m fleet -o faulthandler_timeout=300 $(ARGS)
+
+measured: .venv/.installed-tests ## run the tests that want a quiet machine (some minutes)
+	$(python) -m pytest -m measured $(ARGS)
 
 demo: .venv/.installed-example ## run the example shop under load and show what is caught
 	$(python) -m example_app.demo $(ARGS)

@@ -9,6 +9,8 @@ import pytest
 
 from .children import SCENARIOS, lines_of
 
+pytestmark = pytest.mark.measured
+
 BOTH_LOOPS = pytest.mark.parametrize("loop", [(), ("uvloop",)], ids=["asyncio", "uvloop"])
 
 

@@ -15,7 +15,6 @@ import pytest
 
 from .conftest import Captured, Init
 
-NUMBERS = [str(number) for number in range(200_000)]
 DOCUMENT = {"rows": [{"id": number, "name": str(number)} for number in range(150_000)]}
 BLOCK = random.Random(1).randbytes(20_000_000)
 UNTIL = 0.35
@@ -60,10 +59,6 @@ def matches() -> None:
     re.match(r"(a+)+$", "a" * 24 + "b")
 
 
-def sorts() -> None:
-    sorted(NUMBERS * 12)
-
-
 def compresses() -> None:
     zlib.compress(BLOCK, 9)
 
@@ -77,7 +72,6 @@ def compresses() -> None:
         (adds_up, None),
         (dumps, "json.dumps(DOCUMENT)"),
         (matches, 're.match(r"(a+)+$", "a" * 24 + "b")'),
-        (sorts, "sorted(NUMBERS * 12)"),
         (compresses, "zlib.compress(BLOCK, 9)"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

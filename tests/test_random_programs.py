@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks.random_programs import results
+
+pytestmark = pytest.mark.measured
 
 PROGRAMS = 6
 FIRST = (

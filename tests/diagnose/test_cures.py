@@ -36,6 +36,7 @@ def blocked(init: Init, captured: Captured, function: Callable[[], object]) -> E
     init(
         {"culprit_backoff": (0.0, 0.0), "max_events_per_hour": 1000},
         in_app_exclude=["tests.conftest"],
+        in_app_include=["lookalike"],
     )
 
     async def main() -> None:

@@ -184,6 +184,7 @@ def test_the_sample_fails_as_its_names_say(sample: Path) -> None:
     assert re.search(r"^the machine's doing: process_suspended for 0", done.output, re.MULTILINE)
 
 
+@pytest.mark.measured
 def test_so_it_does_under_xdist(sample: Path) -> None:
     """Two at once, and one summary of all."""
     done = run_pytest("suite.py", "--loopstall", "-n", "2", "--dist", "loadgroup", cwd=sample)
@@ -194,6 +195,7 @@ def test_so_it_does_under_xdist(sample: Path) -> None:
     assert re.search(r"^ +1[0-9] +\d+\.\d\d s .* suite\.nap \(", done.output, re.MULTILINE)
 
 
+@pytest.mark.measured
 def test_so_it_does_beside_busy_processes(sample: Path, burning: None) -> None:
     """No healthy one fails, none of those that block passes."""
     for _ in range(RUNS_BESIDE_OTHERS):

@@ -47,6 +47,7 @@ CATCHES = {
     "report.delivery.Delivery.tell",
     "report.delivery._only_options",
     "report.delivery.call_on_stall",
+    "report.delivery.told",
     "report.detail.detail",
     "report.story.Story.stall",
     # On the thread that ends a transaction: `test_trace` looks at them.

@@ -345,7 +345,9 @@ def told_of(stall: Stall) -> dict[str, Any]:
                     "breakdown": event["contexts"]["loop_stall"]["breakdown"],
                     "in_app": [
                         frame["function"]
-                        for frame in event["exception"]["values"][0]["stacktrace"]["frames"]
+                        for frame in event["exception"]["values"][0]
+                        .get("stacktrace", {})
+                        .get("frames", ())
                         if frame["in_app"]
                     ],
                 }

@@ -7,13 +7,13 @@ the file says what blocks; who starts next finds it if this process is gone.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from ...clock import epoch, monotonic
-from ...diagnose.in_app import file_of
 from ...log import log_once, logger
 from ...options import Options
 from ...recording import LoopThread, Recording
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 AFTER = 2.0  # seconds that a stretch must be old, and
 THRESHOLDS = 2  # so many times the threshold
 PATIENCE = 10.0  # seconds that `init()` may take until there is a client
-MAIN = file_of("__main__")
+_FILE: object = getattr(sys.modules.get("__main__"), "__dict__", {}).get("__file__")
+MAIN = _FILE if type(_FILE) is str else None
 SOON = 0.02  # seconds between looks for one
 NEVER = float("-inf")
 PUSH_EVERY = 0.5  # seconds: each is a system call
