@@ -174,6 +174,7 @@ def test_a_forked_child_is_no_test(tmp_path: Path) -> None:
 # What fails
 
 
+@pytest.mark.measured
 def test_the_sample_fails_as_its_names_say(sample: Path) -> None:
     """One of each cause, healthy ones, marked ones, fixtures of every scope."""
     done = run_pytest("suite.py", "--loopstall", cwd=sample)
