@@ -64,7 +64,7 @@ def test_a_loop_that_never_waits_is_busy(init: Init, run: Runner, seconds: float
         return told
 
     told = run(main())
-    assert told.utilization > 0.99, told
+    assert told.utilization > 0.95, told
 
 
 @pytest.mark.parametrize("run", LOOPS)
