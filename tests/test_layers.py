@@ -30,6 +30,7 @@ FORBIDDEN = {
 # Plain records and helpers: they know of no layer at all.
 BASICS = (
     "c_interface",
+    "cached",
     "clock",
     "estimate",
     "expected",

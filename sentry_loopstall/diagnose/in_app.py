@@ -15,11 +15,12 @@ import re
 import sys
 from dataclasses import dataclass, replace
 from enum import Enum
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import PurePath
 from types import CodeType, ModuleType
 from typing import NamedTuple
 
+from ..cached import computed_once
 from ..recording import RawFrame
 from .installed import is_installed
 
@@ -110,17 +111,17 @@ class CodeFrame:
         """What a culprit is known by; never a line number."""
         return (self.module, function_around(self.code.co_qualname))
 
-    @cached_property
+    @computed_once
     def as_application(self) -> CodeFrame:
         """The same where it is taken for the application's."""
         return replace(self, whose=Whose.APPLICATION)
 
-    @cached_property
+    @computed_once
     def as_pass_through(self) -> CodeFrame:
         """The same where it is no more than passed through."""
         return replace(self, passes_through=True)
 
-    @cached_property
+    @computed_once
     def position(self) -> tuple[int | None, int | None, int | None, int | None]:
         """First and last line, first and last column (UTF-8 bytes) of what is evaluated."""
         if self.last_instruction < 0:

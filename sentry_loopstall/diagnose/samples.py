@@ -6,10 +6,10 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import cached_property
 from operator import itemgetter
 from typing import NamedTuple
 
+from ..cached import computed_once
 from ..recording import Callback, RawFrame, Recording, Sample
 from .in_app import CodeFrame, InAppRules, Whose, classify
 from .instructions import is_awaiting
@@ -52,13 +52,13 @@ class Stack:
         at_end = raw is self._raw[0]
         return replace(frame, evaluates=False) if at_end and not self._evaluates else frame
 
-    @cached_property
+    @computed_once
     def frames(self) -> tuple[CodeFrame, ...]:
         """The outermost first, without the event loop's own below the callback."""
         classified = tuple(map(self._classify, reversed(self._raw)))
         return resolved(without_machinery_below(classified))
 
-    @cached_property
+    @computed_once
     def place(self) -> int | None:
         """The place of the frame to blame, None where it is the callback itself."""
         if self._inwards is None:
@@ -69,7 +69,7 @@ class Stack:
         below = 0 if below == len(self._raw) else below
         return len(self._raw) - below - 1 - self._inwards
 
-    @cached_property
+    @computed_once
     def key(self) -> Key | None:
         """What the frame to blame is known by."""
         return None if self._inwards is None else self._classified(self._raw[self._inwards]).key
@@ -89,7 +89,7 @@ class Stack:
                 return None if is_awaiting(frame.code, frame.last_instruction) else place
         return None
 
-    @cached_property
+    @computed_once
     def _inwards(self) -> int | None:
         """The place of the frame to blame, counted from the innermost."""
         if self.importing is None:
@@ -100,7 +100,7 @@ class Stack:
         index = culprit_index(self.frames[: self.importing])
         return None if index is None else len(self.frames) - 1 - index
 
-    @cached_property
+    @computed_once
     def callers(self) -> dict[Key, int]:
         """The in-app functions outside of an import, each with its innermost place."""
         return {
@@ -109,7 +109,7 @@ class Stack:
             if frame.may_be_culprit
         }
 
-    @cached_property
+    @computed_once
     def libraries(self) -> dict[Key, int]:
         """The functions of libraries, each with its innermost place."""
         return {

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
+from ..cached import computed_once
 from ..diagnose.culprit import Expression
 from ..diagnose.diagnosis import Diagnosis, diagnose
 from ..diagnose.in_app import CodeFrame
@@ -33,7 +34,7 @@ class Story:
             listening.options.error_after, listening.context_lines, listening.rules
         )
 
-    @cached_property
+    @computed_once
     def bare(self) -> Diagnosis | None:
         """Who and why, without a line of source; None where there is nothing to say.
 
@@ -42,7 +43,7 @@ class Story:
         """
         return self._diagnosed(None)
 
-    @cached_property
+    @computed_once
     def diagnosis(self) -> Diagnosis:
         """The same findings in the same order, with their source and the stall's timeline."""
         bare = self.bare
@@ -56,7 +57,7 @@ class Story:
     def _call(self, frame: CodeFrame) -> str | None:
         return detail("expressions", partial(self._presentation.call, frame), None)
 
-    @cached_property
+    @computed_once
     def _waiting(self) -> tuple[tuple[str, int], ...]:
         waiting = self.recording.waiting
         known = (*waiting.ready, *waiting.overdue)

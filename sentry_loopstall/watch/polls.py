@@ -11,13 +11,14 @@ import dis
 import platform
 import selectors
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import Any
 
 import wrapt
 
 from ..c_interface import kernel_file
+from ..cached import computed_once
 from .evidence import file_content
 
 # Of Linux' tables of system calls: epoll_wait, epoll_pwait, epoll_pwait2.
@@ -46,7 +47,7 @@ class Polls:
         self.usual = (getattr(select, "__code__", None), run_once)
         """The innermost function and its caller while the loop polls, as nearly always."""
 
-    @cached_property
+    @computed_once
     def _known(self) -> dict[int, CodeType]:
         # By identity: equality of code objects is that of all they contain.
         return by_id((*codes_of_class(self._selector), *_of_selectors(), *self._ours))

@@ -83,7 +83,10 @@ def functions_of(owner: Any, short: str, module: str) -> Iterator[Function]:
         if attribute.startswith("__") or name in CATCHES:
             continue
         plain = inspect.unwrap(value.__func__ if isinstance(value, staticmethod) else value)
-        if isinstance(value, property) or type(value).__name__ == "cached_property":
+        if isinstance(value, property) or type(value).__name__ in (
+            "cached_property",
+            "computed_once",
+        ):
             yield Function(name, owner, attribute, "property")
         elif inspect.isfunction(plain) and plain.__module__ == module:
             yield Function(name, owner, attribute, "function")

@@ -293,7 +293,11 @@ def test_the_program_ends_as_under_plain_python(
 
     assert ours.stdout == plain.stdout
     assert ours.returncode == plain.returncode
-    assert ours.stderr == plain.stderr + NOTHING
+    # A loop that was looked at before it ended has something said of it.
+    without_health = re.sub(
+        r"^sentry_loopstall: the loop ran .*\n", "", ours.stderr, flags=re.MULTILINE
+    )
+    assert without_health == plain.stderr + NOTHING
 
 
 def test_a_program_that_leaves_at_once_is_left_to_go(tmp_path: Path) -> None:
@@ -1016,4 +1020,4 @@ def test_a_program_ends_with_how_its_loop_was(tmp_path: Path) -> None:
     done = python(*UNDER_DETECTION, script)
     last = done.stderr.splitlines()[-1]
     assert HEALTH.match(last), done.stderr
-    assert int(last.split(" ran ")[1].split(" %")[0]) > 50
+    assert int(last.split(" ran ")[1].split(" %")[0]) > 30
