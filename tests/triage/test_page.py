@@ -86,7 +86,7 @@ def test_the_first_page_shows_culprit_duration_and_line(
     # The culprit's frame is the last one, and open; those of packages are closed.
     shown = re.findall(r"^(\S+\.py) in (\w+) line (\d+)\.", text, flags=re.MULTILINE)
     assert shown[-2:] == [
-        ("example_app/endpoints.py", "prices", "36"),
+        ("example_app/endpoints.py", "prices", "46"),
         ("example_app/shop/pricing.py", "price_all", "14"),
     ]
     assert page.get_by_text("time.sleep(0.6)", exact=True).last.is_visible()
