@@ -42,10 +42,12 @@ def on_stall(stall: Stall) -> None:
     done.set()
 
 
-def pathological(length: int, then_sleep: float = 0.0) -> None:
+def pathological(length: int, then_compute: float = 0.0) -> None:
     re.match(r"(a+)+$", "a" * length + "b")
-    if then_sleep:
-        time.sleep(then_sleep)
+    # Of a thread that has gone on to wait nobody can tell what it did.
+    end = time.monotonic() + then_compute
+    while time.monotonic() < end:
+        pass
 
 
 def calibrated(seconds: float) -> int:
