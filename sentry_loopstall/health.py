@@ -82,7 +82,7 @@ def culprit_in(samples: Sequence[Sample], rules: Callable[[], InAppRules | None]
     if not samples:
         return None
     from .diagnose.in_app import InAppRules  # noqa: PLC0415 - as above
-    from .diagnose.samples import Stack, callback_key, classifier  # noqa: PLC0415 - as above
+    from .diagnose.samples import Stack, callback_key, classifier, dotted  # noqa: PLC0415 - as above
 
     # The last one, and some before it.
     step = -(-len(samples) // MAX_SAMPLES)
@@ -94,5 +94,5 @@ def culprit_in(samples: Sequence[Sample], rules: Callable[[], InAppRules | None]
         if same not in stacks:
             stacks[same] = Stack(sample.frames, classified).key
         blamed[stacks[same] or callback_key(sample.callback)] += 1
-    ((module, qualname, *_), _) = blamed.most_common(1)[0]
-    return f"{module}.{qualname}" if module else qualname
+    ((most, _),) = blamed.most_common(1)
+    return dotted(most)

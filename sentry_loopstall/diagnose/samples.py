@@ -402,6 +402,11 @@ def innermost_to_blame(innermost_first: Iterable[CodeFrame]) -> int | None:
     return next((one for one in (of_library, of_python, of_nobody) if one is not None), None)
 
 
+def dotted(key: Key) -> str:
+    """The name of who is to blame, as `Culprit.name` has it: `shop.pricing.price_all`."""
+    return ".".join(filter(None, key[:2]))
+
+
 def callback_key(callback: Callback) -> Key:
     """The name of the callback itself, for a C function without a Python frame."""
     if callback.function is not None:

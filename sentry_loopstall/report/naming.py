@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..diagnose.in_app import InAppRules
-from ..diagnose.samples import Classified, Stack, classifier
+from ..diagnose.samples import Classified, Stack, classifier, dotted
 from ..recording import RawFrame
 from .scope import listening
 from .trace import Named
@@ -26,4 +26,4 @@ class Naming:
         stack = Stack(frames, self._classified)
         if stack.in_debugger:
             return Named(is_none=True)
-        return Named() if stack.key is None else Named(".".join(filter(None, stack.key[:2])))
+        return Named() if stack.key is None else Named(dotted(stack.key))

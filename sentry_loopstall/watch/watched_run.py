@@ -443,7 +443,6 @@ class WatchedRun:
             so_far = Stretch(decided.state.started_at, reading.at)
             after = self._fully(reading)
             self.hand_over(recorder.recording(so_far, ongoing=True, after=after))
-
         age = reading.at - decided.state.started_at
         if timing.words_after is not None and age >= max(timing.words_after, self._words_at):
             # Half as old as the stretch at most, whenever it is cut off.
@@ -501,13 +500,14 @@ class WatchedRun:
                 overdue=overdue_since(self.probe.loop, look.due, gap, polls=polls),
                 busy=look.was_busy or not polls,
             )
-        if since is not None:
-            waited = Stretch(max(since, unseen.started_at), unseen.ended_at)
-            self._count_late_poll(waited, timing)
-        if since is None or unseen.ended_at - max(since, unseen.started_at) < timing.threshold:
+        if since is None:
             recorder.loan.give_back()
             return
         stretch = Stretch(max(since, unseen.started_at), unseen.ended_at)
+        self._count_late_poll(stretch, timing)
+        if _seconds(stretch) < timing.threshold:
+            recorder.loan.give_back()
+            return
         ended_at = stretch.ended_at
         recorder.since_first_run = max(0.0, stretch.started_at - self.first_run_at)
         recorder.add_others(others(self.probe.thread_id))
@@ -520,7 +520,7 @@ class WatchedRun:
 
     def _count_late_poll(self, stretch: Stretch, timing: Timing) -> None:
         """Whoever became ready meanwhile has waited, though no callback ran."""
-        seconds = stretch.ended_at - stretch.started_at
+        seconds = _seconds(stretch)
         if seconds >= timing.threshold / 2:
             stalled = seconds >= timing.threshold
             self.estimate.add_stretch(*stretch, stalled=stalled, busy=0.0)
