@@ -314,6 +314,29 @@ def test_a_second_init_takes_effect(init: Init, captured: Captured, run: Runner)
     assert stall.duration == pytest.approx(0.3, abs=0.05)
 
 
+@pytest.mark.parametrize("run", LOOPS)
+def test_a_loop_that_starts_after_a_new_init_is_watched_at_once(
+    init: Init, captured: Captured, run: Runner
+) -> None:
+    """The watcher is there still, and waits for somebody to listen."""
+    init()
+
+    async def without_us() -> None:
+        await asyncio.sleep(0.05)
+        sentry_sdk.init(default_integrations=False)
+        await asyncio.sleep(0.2)
+
+    async def block() -> None:
+        nap(0.3)
+
+    run(without_us())
+    init()
+    run(block())
+    (stall,) = captured.wait_for_stalls()
+    assert stall.culprit is not None
+    assert stall.culprit.qualname == "nap"
+
+
 def test_a_loop_is_watched_again_after_a_client_that_nobody_heard(
     init: Init, captured: Captured
 ) -> None:

@@ -253,14 +253,16 @@ class Watcher:
 
         `expecting`: somebody is about to listen, so that the options are worth asking for again.
         """
-        if not self._runs:
-            return
         if expecting:
             self._expected_at = self._now()
-        elif self._timing() is None:
+        if not self._runs:
             return
-        elif self._life.is_alive and not (self._parking.is_parked or self._waits_for_runs):
-            return  # it looks before long
+        if not expecting:
+            if self._timing() is None:
+                return
+            idles = not self._looks or self._parking.is_parked or self._waits_for_runs
+            if self._life.is_alive and not idles:
+                return  # it looks before long
         self.collector.install()
         self._life.start()
 
@@ -305,6 +307,10 @@ class Watcher:
             late = max(0.0, self._now() - due)
             try:
                 timing = self._timing()
+                if timing is None:
+                    # Whoever wants to be looked at asks for options first, then for this.
+                    self._looks = False
+                    timing = self._timing()
                 self._looks = timing is not None
                 if timing is None:
                     self._forget()
