@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ..cached import computed_once
 from ..recording import Callback, RawFrame, Recording, Sample
+from .ended import with_ended
 from .in_app import CodeFrame, InAppRules, Whose, classify
 from .instructions import is_awaiting
 from .who_ran import who_ran
@@ -36,8 +37,14 @@ class Stack:
     classifying each takes 40 (measured).
     """
 
-    def __init__(self, raw: tuple[RawFrame, ...], classified: Classified) -> None:
+    def __init__(
+        self,
+        raw: tuple[RawFrame, ...],
+        classified: Classified,
+        ending: RawFrame | None = None,
+    ) -> None:
         self._classified = classified
+        self._ending = ending
         self._is_certain = False
         modules = set(map(_module, raw))
         packages = {module.partition(".")[0] for module in modules}
@@ -50,7 +57,9 @@ class Stack:
     def _classify(self, raw: RawFrame) -> CodeFrame:
         frame = self._classified(raw)
         at_end = raw is self._raw[0]
-        return replace(frame, evaluates=False) if at_end and not self._evaluates else frame
+        if raw is self._ending or (at_end and not self._evaluates):
+            return replace(frame, evaluates=False)
+        return frame
 
     @computed_once
     def frames(self) -> tuple[CodeFrame, ...]:
@@ -161,14 +170,24 @@ def blame(recording: Recording, rules: InAppRules) -> tuple[Blamed, ...]:
     classified = classifier(rules)
     # The watcher keeps equal stacks as one object.
     stacks: dict[int, Stack] = {}
+    amended: dict[object, tuple[tuple[RawFrame, ...], RawFrame | None]] = {}
     blamed = []
     clock: float | None = None
+    before: tuple[RawFrame, ...] = ()
+    callback: Callback | None = None
     for sample, begin, seconds in _weighed(recording):
         on_cpu = None if clock is None or sample.on_cpu is None else sample.on_cpu - clock
         clock = sample.on_cpu
-        stack = stacks.get(id(sample.frames))
+        frames, ending = sample.frames, None
+        if sample.callback == callback:
+            same = (id(before), id(frames))
+            if same not in amended:
+                amended[same] = with_ended(before, frames)
+            frames, ending = amended[same]
+        before, callback = frames, sample.callback
+        stack = stacks.get(id(frames))
         if stack is None:
-            stack = stacks[id(sample.frames)] = Stack(sample.frames, classified)
+            stack = stacks[id(frames)] = Stack(frames, classified, ending)
         key = stack.key or callback_key(sample.callback)
         shown = _variables_without_ours(sample)
         blamed.append(Blamed(shown, seconds, stack, key, stack.place, on_cpu, begin))

@@ -13,6 +13,7 @@ from functools import lru_cache
 from types import CodeType
 
 from ..recording import RawFrame
+from .ended import is_ending
 from .instructions import called_name, is_call, operation
 
 _RESUME = bytes((dis.opmap["RESUME"],))
@@ -64,9 +65,10 @@ def who_ran(
         return frames, True
     called, frames = code, frames[1:]
     (code, instruction, module), *outer = frames
-    if not _calls(code, instruction, called):
+    ends = is_ending(code, instruction)
+    if not ends and not _calls(code, instruction, called):
         return frames, True
-    kept = slow_before(code, instruction)
+    kept = None if ends else slow_before(code, instruction)
     return (frames, False) if kept is None else (((code, kept, module), *outer), True)
 
 

@@ -67,7 +67,7 @@ FRAMEWORK = frame(
 STDLIB = frame(
     "urlopen", "opener.open(url)", module="urllib.request", filename="<frozen urllib.request>"
 )
-HANDLER = frame("checkout", "price_all(cart)", module="shop.web", filename="/srv/shop/web.py")
+HANDLER = frame("checkout", "step(cart)", module="shop.web", filename="/srv/shop/web.py")
 PRICE = frame("price_all", "time.sleep(1)")
 TAX = frame("tax", "add(1)", module="shop.taxes", filename="/srv/shop/taxes.py")
 

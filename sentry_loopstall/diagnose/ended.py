@@ -1,0 +1,77 @@
+"""Pure: runs anywhere. Who freed what: a function that has ended, by the sample before.
+
+What its variables held is freed when its frame is gone already, so that destructors and weak
+references' callbacks run as if its caller had called them; and so does C code that lets go of the
+GIL. The caller stands where it called the function then, and has run nothing since.
+"""
+
+from __future__ import annotations
+
+import dis
+import inspect
+from functools import lru_cache
+from types import CodeType
+
+from ..recording import RawFrame
+from .instructions import called_name, is_awaiting, is_call, operation
+
+_IS_AWAITED = (
+    inspect.CO_COROUTINE
+    | inspect.CO_ITERABLE_COROUTINE
+    | inspect.CO_GENERATOR
+    | inspect.CO_ASYNC_GENERATOR
+)
+_AWAITS = frozenset({"__next__", "send", "throw", "close", "__await__", "__anext__"})
+
+
+def with_ended(
+    before: tuple[RawFrame, ...], frames: tuple[RawFrame, ...]
+) -> tuple[tuple[RawFrame, ...], RawFrame | None]:
+    """A stack, innermost frame first, with the function whose end is under way; and its frame.
+
+    `before` is the stack of the same callback's sample before. Where no function is ending it is
+    the stack as it was, and None.
+    """
+    if before is frames:
+        return frames, None
+    common = 0
+    for was, stands in zip(reversed(before), reversed(frames), strict=False):
+        if was[0] is not stands[0] or was[1] != stands[1]:
+            break
+        common += 1
+    if common in (0, len(before)):
+        return frames, None
+    caller, function = before[-common], before[-common - 1]
+    inner = frames[-common - 1] if common < len(frames) else None
+    if not _ran_for(caller, function[0]) or (inner is not None and _ran_for(caller, inner[0])):
+        return frames, None  # it goes on, or another one does
+    code, instruction, module = function
+    ending = (code, _end_of(code, instruction), module)
+    return (*frames[:-common], ending, *frames[-common:]), ending
+
+
+def is_ending(code: CodeType, last_instruction: int) -> bool:
+    """Whether a frame stands where its function returns."""
+    return operation(code, last_instruction).startswith("RETURN_")
+
+
+def _ran_for(caller: RawFrame, called: CodeType) -> bool:
+    """Whether it is this function itself that a frame awaits, or calls by its name."""
+    code, instruction, _ = caller
+    if is_awaiting(code, instruction):
+        return bool(called.co_flags & _IS_AWAITED) or called.co_name in _AWAITS
+    if not is_call(operation(code, instruction)):
+        return False
+    return called_name(code, instruction) in called.co_qualname.split(".")[-2:]
+
+
+@lru_cache(maxsize=512)
+def _end_of(code: CodeType, last_instruction: int) -> int:
+    """The offset of the `return` that comes next in the code, else of the last one."""
+    ends = [
+        one.offset
+        for one in dis.get_instructions(code)
+        if one.opname in ("RETURN_VALUE", "RETURN_CONST")
+    ]
+    after = [offset for offset in ends if offset >= last_instruction]
+    return after[0] if after else (ends or [last_instruction])[-1]
