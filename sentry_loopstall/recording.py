@@ -85,13 +85,14 @@ class Gap(NamedTuple):
     """A wake-up of the watcher that came late; seconds.
 
     `switches` is how often the watcher itself was put to sleep meanwhile: a thread that waits
-    for the GIL wakes every 5 ms to ask for it, a stopped process does not. None where the
-    platform does not count.
+    for the GIL wakes every 5 ms to ask for it, a stopped process does not. `waited` is for how long
+    it was given no CPU. Both are None where the platform does not count.
     """
 
     at: float
     seconds: float
     switches: int | None
+    waited: float | None = None
 
 
 class OtherThread(NamedTuple):

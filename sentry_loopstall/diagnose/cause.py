@@ -28,7 +28,7 @@ NEARLY_ALL = 0.8  # share of the time that is all of it, as exactly as clocks ar
 ASKS_IN_VAIN = 0.8  # switches per switch interval that it waited, from which on it got little
 COMPUTES_BESIDE = 0.15  # share of the time on a CPU from which on others may have kept it away
 ONLY_ASKS_FOR_GIL = 1.5  # switches per switch interval
-# On a busy host the watcher may be given no CPU for a tenth of a second, which looks the same.
+# Where nobody counts for how long the watcher was given no CPU, that looks the same on a busy host.
 A_STOP = 0.25  # seconds in one piece from which on it was no doubt the process that was stopped
 # The watcher needs the GIL, too. A look that gets it at once is 0.1 ms late, one beside a thread
 # that computes in Python a whole switch interval (measured); with 0.4 convoys of threads that do
@@ -97,7 +97,7 @@ def signals_of(
     interval = measured.switch_interval
     collected = (measured.gc or 0.0) >= MOST * duration
     whole = len(samples) == len(recording.samples)
-    slept = [gap for gap in measured.gaps if _asked_for_nothing(gap, interval)]
+    slept = [_without_wait(gap) for gap in measured.gaps if _asked_for_nothing(gap, interval)]
     return Signals(
         on_cpu=_share(measured.on_cpu, duration) if whole else _on_cpu_between(samples),
         runnable=_share(measured.runnable, duration),
@@ -379,6 +379,11 @@ def _on_cpu_between(samples: tuple[Blamed, ...]) -> float | None:
 def _asked_for_nothing(gap: Gap, interval: float) -> bool:
     asked = switches_per_interval((gap,), interval)
     return asked is not None and asked <= STOPPED
+
+
+def _without_wait(gap: Gap) -> Gap:
+    """What is left when the watcher's wait for a CPU, on a busy host, is taken out."""
+    return gap._replace(seconds=gap.seconds - (gap.waited or 0.0))
 
 
 def _gap_share(recording: Recording, gaps: Iterable[Gap]) -> float:

@@ -114,7 +114,6 @@ class InTests:
         self._keep_what_is_nobodys()
         item.stash[_pending] = []
         item.stash[_began] = monotonic()
-        self._inbox.begin()
         self._watch(self._asked_by(item))
         try:
             result = yield
@@ -204,13 +203,13 @@ class InTests:
         """Accounts of what has ended, each with when it began, monotonic seconds."""
         self._wait_for_other_threads()
         taken = []
-        for recording, watcher_waited in self._inbox.take():
+        for recording in self._inbox.take():
             try:
                 is_new = recording.id not in self._told
                 self._told.add(recording.id)
                 if options is None or not is_new:
                     continue
-                account = judge(recording, options, self._page, watcher_waited)
+                account = judge(recording, options, self._page)
             finally:
                 recording.give_back()
             if account is not None:

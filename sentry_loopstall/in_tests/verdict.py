@@ -23,26 +23,18 @@ MACHINES = (
 )
 """Causes that depend on what else there is and runs, so that they fail no test."""
 
-NEARLY_ALL = 0.8  # share of a time that is all of it, as exactly as clocks are read
-
 Account = dict[str, Any]
 """Plain, so that a worker of pytest-xdist can send it: `fails`, `text`, `blocked` (what
 `console.Blocked` has, a list for each culprit), and of the first one `title`, `cure`, `file` and
 `line`."""
 
 
-def judge(
-    recording: Recording, options: Options, page: Page, watcher_waited: float = 0.0
-) -> Account | None:
+def judge(recording: Recording, options: Options, page: Page) -> Account | None:
     """What there is to say of a stall; None if it was expected, ignored or a debugger's prompt."""
     if recording.duration < options.threshold:
         return None
     presentation = Presentation(options.error_after)
     diagnosis = diagnose(recording, options.threshold, InAppRules(), presentation.call)
-    if _seems_suspended(diagnosis) and watcher_waited >= NEARLY_ALL * _gaps(recording):
-        # On a busy machine it is the watcher that was given no CPU, while the loop slept.
-        recording = recording._replace(measured=recording.measured._replace(gaps=()))
-        diagnosis = diagnose(recording, options.threshold, InAppRules(), presentation.call)
     if diagnosis is None or diagnosis.expected is not None:
         return None
     findings = tuple(
@@ -65,14 +57,6 @@ def judge(
         "file": None if culprit is None else culprit.filename,
         "line": None if culprit is None else culprit.lineno,
     }
-
-
-def _seems_suspended(diagnosis: Diagnosis | None) -> bool:
-    return diagnosis is not None and diagnosis.findings[0].cause is Cause.PROCESS_SUSPENDED
-
-
-def _gaps(recording: Recording) -> float:
-    return sum(gap.seconds for gap in recording.measured.gaps)
 
 
 def own_seconds(diagnosis: Diagnosis) -> float:

@@ -32,6 +32,7 @@ from .evidence import ThrottleReader, own_switches, thread_called
 from .frames import ByIdent, frames_of_this_thread
 from .life import Life
 from .others import OthersOnce, OtherThreads
+from .own_wait import OwnWait
 from .parking import Parking
 from .patience import Patience
 from .ping_probe import PingProbe
@@ -97,6 +98,7 @@ class Watcher:
         self._step_lock = threading.Lock()
         self._parking = Parking(self._now)
         self._others = OtherThreads()
+        self._own_wait = OwnWait()
         self._first_run_at: float | None = None
         self._expected_at = 0.0
         self._on_since = 0.0
@@ -300,6 +302,7 @@ class Watcher:
     def _run(self, goes_on: Callable[[], bool]) -> None:
         on_at = due = self._now()
         slept = own_switches()
+        self._own_wait = OwnWait(on_at)
         self._looks = True
         self._others = OtherThreads()
         while goes_on():
@@ -428,6 +431,7 @@ class Watcher:
             looks = [
                 (run, self._read(run, glance, timing)) for run in runs if anew or run.look_at <= now
             ]
+            glance = glance._replace(gap=self._own_wait.complete(gap, now))
             self._words.turn()
             others = OthersOnce(self._others, runs[0].probe.thread_id if len(runs) == 1 else None)
             self._look_at_others(others, runs, glance, timing)

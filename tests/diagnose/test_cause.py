@@ -344,6 +344,25 @@ def told(seen: Recording) -> Finding:
     return finding
 
 
+@pytest.mark.parametrize(
+    ("waited", "cause"),
+    [
+        (None, Cause.PROCESS_SUSPENDED),
+        (0.01, Cause.PROCESS_SUSPENDED),  # it is given a CPU once the process goes on
+        (0.48, Cause.BLOCKING_CALL),
+        (0.3, Cause.BLOCKING_CALL),
+    ],
+)
+def test_a_watcher_that_waited_for_a_cpu_is_no_stopped_process(
+    waited: float | None, cause: Cause
+) -> None:
+    measured = Measured(
+        on_cpu=0.0, runnable=0.0, switches=2, process=0.0, gaps=(Gap(0.0, 0.48, 0, waited),)
+    )
+    seen = recording([sample(0.5, FRAME)], duration=0.5)._replace(measured=measured)
+    assert told(seen).cause is cause
+
+
 @pytest.mark.parametrize("late_poll", [False, True])
 @pytest.mark.parametrize(
     ("others", "competitors"),
