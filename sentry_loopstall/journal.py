@@ -16,6 +16,8 @@ from .recording import RawFrame
 
 MAX_STRETCHES = 1000  # of a thread, kept one by one
 MAX_THREADS = 1000
+MAX_STACKS = 500  # of all threads, kept as one object each
+MAX_FRAMES = 50  # of a stack, each function once
 KEPT_FOR = 3600.0  # seconds
 
 
@@ -103,6 +105,7 @@ class Journal:
     def __init__(self, present: Callable[[int], Sequence[Blocked]]) -> None:
         self._present = present
         self._pages: dict[int, _Page] = {}
+        self._stacks: dict[tuple[int, ...], tuple[RawFrame, ...]] = {}
 
     def add(self, thread_id: int, blocked: Blocked) -> None:
         """Runs on the watcher thread: a stall is over."""
@@ -111,7 +114,18 @@ class Journal:
             if len(self._pages) >= MAX_THREADS:
                 self._pages.pop(next(iter(self._pages)))
             page = self._pages[thread_id] = _Page()
-        page.add(blocked, blocked.ended_at or 0.0)
+        page.add(blocked._replace(frames=self._kept(blocked.frames)), blocked.ended_at or 0.0)
+
+    def _kept(self, frames: tuple[RawFrame, ...]) -> tuple[RawFrame, ...]:
+        """As much of a stack as a name needs: a long recursion takes 40 kB (measured)."""
+        # By identity: the hash of a code object is that of all it contains.
+        by_code = {id(frame[0]): frame for frame in reversed(frames)}
+        innermost = {id(frame[0]): by_code[id(frame[0])] for frame in frames}
+        short = tuple(itertools.islice(innermost.values(), MAX_FRAMES))
+        if len(self._stacks) >= MAX_STACKS:
+            self._stacks = {}
+        same = tuple(number for code, at, _ in short for number in (id(code), at))
+        return self._stacks.setdefault(same, short)
 
     def overlap(self, thread_id: int, since: float, until: float) -> Overlap:
         """What a time of a thread, by the monotonic clock, had to do with blocked stretches."""
@@ -131,6 +145,7 @@ class Journal:
     def forget(self) -> None:
         """Runs in a forked child: what its parent saw is the parent's."""
         self._pages = {}
+        self._stacks = {}
 
 
 def stall_ids() -> Iterator[str]:

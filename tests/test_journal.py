@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentry_loopstall.journal import MAX_STRETCHES, NO_OVERLAP, Blocked, Journal, stall_ids
+from sentry_loopstall.journal import (
+    MAX_FRAMES,
+    MAX_STACKS,
+    MAX_STRETCHES,
+    NO_OVERLAP,
+    Blocked,
+    Journal,
+    stall_ids,
+)
+from sentry_loopstall.recording import RawFrame
 
 HERE, THERE = 1, 2
 
@@ -91,3 +101,43 @@ def test_ids_are_32_hex_digits_and_of_one_process() -> None:
     assert {len(one) for one in first} == {32}
     assert len({*first, *(next(others) for _ in range(3))}) == 6
     assert all(int(one, 16) >= 0 for one in first)
+
+
+def at(function: Callable[..., object], instruction: int) -> RawFrame:
+    return function.__code__, instruction, "shop"
+
+
+def kept(frames: tuple[RawFrame, ...], journal: Journal | None = None) -> tuple[RawFrame, ...]:
+    journal = journal or Journal(nothing_present)
+    journal.add(HERE, Blocked("x", 10.0, 12.0, frames=frames))
+    return journal.overlap(HERE, 11.0, 20.0).stretches[0].frames
+
+
+def test_of_a_stack_each_function_is_kept_where_it_is_innermost() -> None:
+    down, handler = at(nothing_present, 8), at(journal_of, 2)
+    assert kept((at(kept, 2), *[down] * 500, at(nothing_present, 4), handler)) == (
+        at(kept, 2),
+        down,
+        handler,
+    )
+    assert kept(()) == ()
+
+
+def test_equal_stacks_are_one_object() -> None:
+    journal = Journal(nothing_present)
+    first, second, other = (
+        kept((at(kept, instruction), at(journal_of, 2)), journal) for instruction in (2, 2, 4)
+    )
+    assert first is second
+    assert other == (at(kept, 4), at(journal_of, 2))
+
+
+def test_no_end_of_stacks_takes_no_end_of_memory() -> None:
+    journal = Journal(nothing_present)
+    code = kept.__code__
+    for number in range(5000):
+        deep = tuple((code.replace(co_name=f"f{place}"), number, "shop") for place in range(3))
+        journal.add(HERE, Blocked(str(number), number, number + 0.5, frames=deep))
+    assert len(journal._stacks) <= MAX_STACKS
+    deep = tuple((code.replace(co_name=f"f{place}"), 0, "shop") for place in range(900))
+    assert len(kept(deep, journal)) == MAX_FRAMES
