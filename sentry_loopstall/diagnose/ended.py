@@ -15,13 +15,13 @@ from types import CodeType
 from ..recording import RawFrame
 from .instructions import called_name, is_awaiting, is_call, operation
 
-_IS_AWAITED = (
+_IS_RESUMED = (
     inspect.CO_COROUTINE
     | inspect.CO_ITERABLE_COROUTINE
     | inspect.CO_GENERATOR
     | inspect.CO_ASYNC_GENERATOR
 )
-_AWAITS = frozenset({"__next__", "send", "throw", "close", "__await__", "__anext__"})
+_RESUMES = frozenset({"__next__", "send", "throw", "close", "__await__", "__anext__"})
 
 
 def with_ended(
@@ -56,11 +56,12 @@ def is_ending(code: CodeType, last_instruction: int) -> bool:
 
 
 def _ran_for(caller: RawFrame, called: CodeType) -> bool:
-    """Whether it is this function itself that a frame awaits, or calls by its name."""
+    """Whether it is this function itself that a frame awaits, iterates or calls by its name."""
     code, instruction, _ = caller
-    if is_awaiting(code, instruction):
-        return bool(called.co_flags & _IS_AWAITED) or called.co_name in _AWAITS
-    if not is_call(operation(code, instruction)):
+    standing = operation(code, instruction)
+    if standing.startswith("FOR_ITER") or is_awaiting(code, instruction):
+        return bool(called.co_flags & _IS_RESUMED) or called.co_name in _RESUMES
+    if not is_call(standing):
         return False
     return called_name(code, instruction) in called.co_qualname.split(".")[-2:]
 

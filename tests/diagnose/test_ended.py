@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dis
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from types import CodeType
 from typing import Any, NoReturn
@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import pytest
 
 from sentry_loopstall.diagnose.ended import is_ending, with_ended
-from sentry_loopstall.diagnose.instructions import called_name, is_awaiting
+from sentry_loopstall.diagnose.instructions import called_name, is_awaiting, operation
 from sentry_loopstall.recording import RawFrame
 
 from ..blocking import nap
@@ -52,6 +52,18 @@ async def awaits() -> object:
     return await load_async()
 
 
+def numbers() -> Iterator[int]:
+    nap(0)
+    yield 1
+
+
+def iterates() -> int:
+    total = 0
+    for number in numbers():
+        total += number
+    return total
+
+
 async def awaits_elsewhere() -> object:
     return await load_async()
 
@@ -74,6 +86,8 @@ def within(function: Callable[..., Any]) -> RawFrame:
 CALLS = raw(calls, at_call("load"))
 CALLS_IN_C = raw(calls_in_c, at_call("map"))
 AWAITS = raw(awaits, is_awaiting)
+ITERATES = raw(iterates, lambda code, offset: operation(code, offset) == "FOR_ITER")
+NUMBERS = within(numbers)
 ELSEWHERE = raw(awaits_elsewhere, is_awaiting)
 LOADS = within(load)
 LOADS_ASYNC = raw(load_async, at_call("load"))
@@ -93,6 +107,7 @@ CALLBACK: RawFrame = (callback.__code__, 0, "shop")
         ),
         pytest.param((LOADS, CALLS_IN_C), (CALLBACK, CALLS_IN_C), id="C code calls the next"),
         pytest.param((LOADS, CALLS_IN_C), (CALLS_IN_C,), id="C code computes itself"),
+        pytest.param((CALLBACK, ITERATES), (ITERATES,), id="C code iterates"),
         pytest.param((CALLBACK, CALLS), (CALLS,), id="nobody knows what was called"),
         pytest.param(
             (LOADS, LOADS_ASYNC, AWAITS), (CALLBACK, LOADS, LOADS_ASYNC, AWAITS), id="deeper"
@@ -113,6 +128,7 @@ def test_no_function_has_ended(before: tuple[RawFrame, ...], frames: tuple[RawFr
         pytest.param((LOADS, CALLS), (CALLS,), load, id="called"),
         pytest.param((LOADS, CALLS), (CALLBACK, CALLS), load, id="called, with a destructor"),
         pytest.param((LOADS_ASYNC, AWAITS), (AWAITS,), load_async, id="awaited"),
+        pytest.param((NUMBERS, ITERATES), (CALLBACK, ITERATES), numbers, id="iterated"),
         pytest.param(
             (LOADS, LOADS_ASYNC, AWAITS), (CALLBACK, AWAITS), load_async, id="awaited, two at once"
         ),
