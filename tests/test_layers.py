@@ -133,7 +133,7 @@ def test_all_of_the_package_is_looked_at() -> None:
     scope = next(module for module in MODULES if module.name == "report.scope")
     assert "sentry_sdk" in set(scope.imports())
     event = next(module for module in MODULES if module.name == "report.event")
-    assert {"diagnose.culprit", "report.frames", "stall"} <= event.own_imports()
+    assert {"diagnose.diagnosis", "report.frames", "stall"} <= event.own_imports()
     assert starts_threads(next(one for one in MODULES if one.name == "quiet_threads"))
 
 

@@ -10,9 +10,9 @@ from ..diagnose.diagnosis import Diagnosis, Finding, diagnose
 from ..diagnose.in_app import InAppRules
 from ..options import Options
 from ..recording import Recording
-from ..report.event import title
 from ..report.frames import Presentation
 from ..report.terminal import Page, blocked_by, render
+from ..report.title import title
 from ..stall import Cause
 
 MACHINES = (

@@ -21,9 +21,10 @@ from ..estimate import Figures
 from ..options import Options, enabled
 from ..recording import Recording
 from ..stall import Cause
-from .event import story, title
+from .breadcrumbs import wording
 from .frames import Presentation
 from .source import forget, window
+from .title import title
 
 OUTER_FRAMES = 8  # in-app frames shown of a long stack; recursion counts as one
 INNER_FRAMES = 12
@@ -340,7 +341,7 @@ def _timeline(diagnosis: Diagnosis, presentation: Presentation) -> Iterator[str]
     else:
         yield f"  {recording.duration:.2f} s in all, from {moment}:"
     for run in _notable(diagnosis.timeline, recording.duration):
-        yield f"    {printable(story(run, recording.started_at, presentation))}"
+        yield f"    {printable(wording(run, recording.started_at, presentation))}"
 
 
 def _notable(timeline: Sequence[Run], duration: float) -> Sequence[Run]:

@@ -25,16 +25,10 @@ from sentry_loopstall.recording import (
     ThreadStack,
     Waiting,
 )
-from sentry_loopstall.report.event import (
-    MAX_TAG,
-    Suppressed,
-    build_event,
-    fingerprint,
-    location,
-    title,
-    who_waited,
-)
+from sentry_loopstall.report.context import Suppressed, location, who_waited
+from sentry_loopstall.report.event import MAX_TAG, build_event, fingerprint
 from sentry_loopstall.report.frames import Presentation, frame_as_dict, short_filename
+from sentry_loopstall.report.title import title
 from sentry_loopstall.stall import Cause, Culprit
 
 from ..fakes import (
