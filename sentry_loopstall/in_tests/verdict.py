@@ -11,7 +11,9 @@ from ..diagnose.in_app import InAppRules
 from ..options import Options
 from ..recording import Recording
 from ..report.frames import Presentation
-from ..report.terminal import Page, blocked_by, render
+from ..report.terminal.page import Page
+from ..report.terminal.stall import render
+from ..report.terminal.summary import blocked_by
 from ..report.title import title
 from ..stall import Cause
 
@@ -27,7 +29,7 @@ NEARLY_ALL = 0.8  # share of a time that is all of it, as exactly as clocks are 
 
 Account = dict[str, Any]
 """Plain, so that a worker of pytest-xdist can send it: `fails`, `text`, `blocked` (what
-`console.Blocked` has, a list for each culprit), and of the first one `title`, `cure`, `file` and
+`summary.Blocked` has, a list for each culprit), and of the first one `title`, `cure`, `file` and
 `line`."""
 
 
