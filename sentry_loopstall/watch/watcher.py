@@ -31,13 +31,14 @@ from .detector import Timing
 from .evidence import ThrottleReader, own_switches, thread_called
 from .frames import ByIdent, frames_of_this_thread
 from .life import Life
+from .look import Glance, Instruments, Look, Others
 from .others import OthersOnce, OtherThreads
 from .parking import Parking
 from .patience import Patience
 from .ping_probe import PingProbe
 from .probes import ExactProbe
 from .stacks import run_once_of
-from .watched_run import Glance, Instruments, Look, Others, WatchedRun
+from .watched_run import WatchedRun
 from .words import NO_WORDS, Alive, Words
 
 # Seconds between looks at the options while detection is off: more of them while `init()` runs.
@@ -489,7 +490,7 @@ class Watcher:
             if kept_away or any(run.is_late for run in runs):
                 others.look(at_any_time=kept_away)
             else:
-                used = sum(run.before.on_cpu or 0.0 for run in runs)
+                used = sum(run.clocks.before.on_cpu or 0.0 for run in runs)
                 self._others.read_clocks(self._now(), used)
         except Exception:  # noqa: BLE001 - a detail: a stall is told without it
             log_once("others", "sentry_loopstall failed to look at other threads", exc_info=True)
