@@ -17,7 +17,9 @@ from typing import cast
 
 from .detection import Detection
 from .options import Options
-from .report.terminal import Console, Page, wants_colour, writer
+from .report.terminal.colours import wants_colour
+from .report.terminal.console import Console, writer
+from .report.terminal.page import Page
 
 COMMAND = "python -m sentry_loopstall"
 THRESHOLD = 0.1  # seconds; asyncio's own idea of slow

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import atexit
-import os
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import wrapt
 
-from . import expected, quiet_threads
+from .after_fork import reset_in_children
 from .clock import monotonic
 from .estimate import Figures
 from .expected import forget_listener, is_paused, tell_of_resume
@@ -94,7 +92,7 @@ class Detection:
     ) -> None:
         self._tell_health = tell_health
         self._audience = audience
-        self._forget = forget
+        self.forget = forget
         self._candidates = candidates
         self.reporter: Teller = teller or Reporter(tell, tend, begin)
         self.watcher = Watcher(
@@ -115,10 +113,7 @@ class Detection:
         self._waits_for_greenlets = False
         self._last: tuple[Options, Timing] | None = None
         self._enabled = enabled()
-        if hasattr(os, "register_at_fork"):  # Windows does not fork
-            # Held weakly: what is registered there can never be taken back.
-            after_fork = weakref.WeakMethod(self._after_fork)
-            os.register_at_fork(after_in_child=lambda: _call_if_alive(after_fork))
+        reset_in_children(self)
 
     def install(self) -> None:
         """Hook the event loops to come, and watch those that run already."""
@@ -239,19 +234,9 @@ class Detection:
         except Exception:  # noqa: BLE001 - never into the application
             log_once("exit", "sentry_loopstall could not finish", exc_info=True)
 
-    def _after_fork(self) -> None:
+    def forget_parent(self) -> None:
+        """Runs in a forked child."""
         # Registered again by the child's own first run: `multiprocessing` may clear what it got.
         atexit.unregister(self._at_exit)
         self._exit_registered = False
         self._last = None
-        quiet_threads.after_fork()
-        self.watcher.after_fork()
-        self.reporter.after_fork()
-        expected.after_fork()
-        self._forget()
-
-
-def _call_if_alive(method: weakref.WeakMethod[Callable[[], None]]) -> None:
-    alive = method()
-    if alive is not None:
-        alive()

@@ -19,7 +19,7 @@ import pytest
 import sentry_sdk
 
 from sentry_loopstall import integration
-from sentry_loopstall.watch import evidence, watched_run
+from sentry_loopstall.watch import evidence, thread_clocks
 from sentry_loopstall.watch.waiters import MAX_NAMED
 
 from .blocking import nap, spin
@@ -358,8 +358,8 @@ def test_without_any_clock_of_a_thread_sleep_and_work_are_told_apart(
     init: Init, captured: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on macOS: no /proc, no RUSAGE_THREAD, no clock of another thread."""
-    monkeypatch.setattr(watched_run, "thread_cpu_time", lambda native_id: None)
-    monkeypatch.setattr(watched_run, "scheduling_of", lambda native_id: evidence.Scheduling())
+    monkeypatch.setattr(thread_clocks, "thread_cpu_time", lambda native_id: None)
+    monkeypatch.setattr(thread_clocks, "scheduling_of", lambda native_id: evidence.Scheduling())
     monkeypatch.setattr(evidence, "HAS_OWN_SWITCHES", False)
     init()
     stall = run(captured, nap, 0.4)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .cause import HARD_TO_GET
-from .samples import LATE, Blamed
+from .samples import Blamed
+from .weights import LATE
 
 
 def is_sure(shown: Blamed, samples: tuple[Blamed, ...], switch_interval: float) -> bool:

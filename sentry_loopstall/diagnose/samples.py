@@ -1,4 +1,4 @@
-"""Pure: runs anywhere. What each sample says: the time it stands for, and whom it blames."""
+"""Pure: runs anywhere. Whom each sample blames."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ..recording import Callback, RawFrame, Recording, Sample
 from .ended import with_ended
 from .in_app import CodeFrame, InAppRules, Whose, classify
 from .instructions import is_awaiting
+from .weights import weigh
 from .who_ran import who_ran
 
-LATE = 0.025  # seconds from which on a look that came late says that it was kept away
 OURS = "sentry_loopstall"
 IMPORT_MACHINERY = "<frozen importlib._bootstrap>"
 IMPORT_MODULES = frozenset({"importlib", "importlib._bootstrap", "_frozen_importlib"})
@@ -175,7 +175,7 @@ def blame(recording: Recording, rules: InAppRules) -> tuple[Blamed, ...]:
     clock: float | None = None
     before: tuple[RawFrame, ...] = ()
     callback: Callback | None = None
-    for sample, begin, seconds in _weighed(recording):
+    for sample, begin, seconds in weigh(recording):
         on_cpu = None if clock is None or sample.on_cpu is None else sample.on_cpu - clock
         clock = sample.on_cpu
         frames, ending = sample.frames, None
@@ -271,56 +271,6 @@ def classifier(rules: InAppRules) -> Classified:
         return frame
 
     return classified
-
-
-def weigh(recording: Recording) -> list[tuple[Sample, float]]:
-    """Each sample with the seconds it stands for: up to half the way to its neighbours.
-
-    The first one stands for all before it, the last one for the rest. What the watcher could not
-    see because it came late belongs to the sample after: that call kept it from looking.
-    """
-    return [(sample, seconds) for sample, _, seconds in _weighed(recording)]
-
-
-def _weighed(recording: Recording) -> list[tuple[Sample, float, float]]:
-    """The same, with the moment at which that time begins."""
-    samples, expected = recording.samples, recording.expected
-    times = sorted((block.entered_at, block.left_at) for block in expected)
-    weighed = []
-    begin = recording.started_at
-    for sample, after in itertools.zip_longest(samples, samples[1:]):
-        end = recording.ended_at
-        if after is not None:
-            due = after.at - after.late if after.late >= LATE else None
-            border = _between(sample.at, due, after.at)
-            end = min(max(border, recording.started_at), recording.ended_at)
-        weighed.append((sample, begin, _not_expected(sample, begin, end, times)))
-        begin = end
-    return weighed
-
-
-def _not_expected(
-    sample: Sample, begin: float, end: float, times: list[tuple[float, float]]
-) -> float:
-    """What is left of a span when the time inside `expected_block`s is taken out."""
-    for entered_at, left_at in times:
-        if entered_at <= sample.at <= left_at:
-            break
-    else:
-        # Known from its stack alone: entered before the stretch, or not left yet.
-        if sample.expected is not None:
-            return 0.0
-    left, reached = end - begin, begin
-    for entered_at, left_at in times:
-        inside = min(left_at, end) - max(entered_at, reached)
-        if inside > 0:
-            left -= inside
-            reached = max(reached, left_at)
-    return max(0.0, left)
-
-
-def _between(before: float, due: float | None, after: float) -> float:
-    return (before + after) / 2 if due is None else min(max(before, due), after)
 
 
 def without_machinery_below(frames: tuple[CodeFrame, ...]) -> tuple[CodeFrame, ...]:

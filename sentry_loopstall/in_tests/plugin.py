@@ -19,7 +19,8 @@ from ..detection import Detection
 from ..interpreter import why_not_here
 from ..options import Options, enabled
 from ..pytest_plugin import IGNORE_OPTION, NAME, THRESHOLD_OPTION
-from ..report.terminal import Blocked, Page, Tally, count, printable, summary
+from ..report.terminal.page import Page, printable
+from ..report.terminal.summary import Blocked, Tally, count, summary
 from .annotation import annotation
 from .inbox import Inbox
 from .verdict import Account, judge

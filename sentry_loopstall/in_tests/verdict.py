@@ -10,9 +10,11 @@ from ..diagnose.diagnosis import Diagnosis, Finding, diagnose
 from ..diagnose.in_app import InAppRules
 from ..options import Options
 from ..recording import Recording
-from ..report.event import title
 from ..report.frames import Presentation
-from ..report.terminal import Page, blocked_by, render
+from ..report.terminal.page import Page
+from ..report.terminal.stall import render
+from ..report.terminal.summary import blocked_by
+from ..report.title import title
 from ..stall import Cause
 
 MACHINES = (
@@ -25,7 +27,7 @@ MACHINES = (
 
 Account = dict[str, Any]
 """Plain, so that a worker of pytest-xdist can send it: `fails`, `text`, `blocked` (what
-`console.Blocked` has, a list for each culprit), and of the first one `title`, `cure`, `file` and
+`summary.Blocked` has, a list for each culprit), and of the first one `title`, `cure`, `file` and
 `line`."""
 
 

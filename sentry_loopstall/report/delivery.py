@@ -24,8 +24,9 @@ from ..sdk import timing_options
 from ..server_url import ServerUrl
 from ..stall import Outcome, Stall
 from . import scope, source, transport
+from .context import Suppressed
 from .detail import detail
-from .event import Suppressed, fingerprint
+from .event import fingerprint
 from .held_back import HeldBack
 from .late_loading import forks_wait
 from .metrics import Metrics

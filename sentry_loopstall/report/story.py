@@ -12,8 +12,9 @@ from ..diagnose.in_app import CodeFrame
 from ..recording import Recording
 from ..stall import Cause, Evidence, Stall, Waiters
 from . import scope
+from .context import Suppressed, who_waited
 from .detail import detail
-from .event import Suppressed, build_event, who_waited
+from .event import build_event
 from .frames import Presentation
 from .variables import add_variables
 

@@ -69,6 +69,11 @@ class Stretch(NamedTuple):
     started_at: float
     ended_at: float
 
+    @property
+    def seconds(self) -> float:
+        """How long it was."""
+        return self.ended_at - self.started_at
+
 
 class Step(NamedTuple):
     """What to do after a look.

@@ -1,4 +1,4 @@
-"""Pure: runs anywhere. Since when a loop that polled wanted to run in a gap of the watcher's."""
+"""Pure: runs anywhere. Whether, and since when, a loop that polled wanted to run unseen."""
 
 from __future__ import annotations
 
@@ -6,9 +6,53 @@ import sys
 
 from ..recording import Gap
 from ..wait_for_gil import ASKS_FOR_GIL, STOPPED, switches_per_interval
+from .detector import Stretch
+from .look import Glance, Look
 from .reading import Reading
 
 COMPUTED = 0.2  # share of a gap on a CPU up to which nobody computed
+
+
+def may_be_late_poll(look: Look, glance: Glance, threshold: float) -> bool:
+    """Whether the watcher itself came so late that the loop may have wanted to run, too.
+
+    That holds for the part of the gap in which no stretch is known to have run: after the one
+    that ended, before the one that runs.
+    """
+    if glance.parked_at is not None:
+        return not look.decided.state.late and look.decided.ended is None
+    if glance.gap is None or look.before is None or glance.late < threshold / 2:
+        return False
+    return unseen(look, glance).seconds >= threshold
+
+
+def unseen(look: Look, glance: Glance) -> Stretch:
+    """The time until this look in which nobody saw whether the loop ran."""
+    since = look.before if glance.parked_at is None else glance.parked_at
+    if since is None:
+        since = look.reading.at
+    if look.decided.ended is not None:
+        since = max(since, look.decided.ended.ended_at)
+    until = look.reading.at
+    if look.pulse.stretch is not None:
+        until = look.decided.state.started_at
+    return Stretch(since, until)
+
+
+def wanted_in_vain(
+    look: Look,
+    gap: Gap | None,
+    last: Reading,
+    full: Reading,
+    after: Reading,
+    *,
+    overdue: float | None,
+) -> float | None:
+    """Since when the loop wanted to return from its poll, monotonic seconds; None if it did not."""
+    if gap is None:  # the watcher was parked, and a loop woke it
+        return look.reading.at - asked_for_gil(full, after)
+    busy = look.was_busy or look.pulse.stretch is not None
+    return wanted_since(gap, last, full, after, overdue=overdue, busy=busy)
 
 
 def wanted_since(

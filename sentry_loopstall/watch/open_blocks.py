@@ -11,7 +11,7 @@ from typing import Any
 from ..expected import NO_TASK, Entered, open_blocks
 from .context import present_task
 from .one_step import in_one_step
-from .probes import may_nest
+from .stacks import may_nest
 
 
 def expected_in(frames: Mapping[int, CodeType], thread_id: int, loop: Any) -> str | None:

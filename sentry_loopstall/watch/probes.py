@@ -1,4 +1,4 @@
-"""Looks run on the watcher thread; the two traps run on the event loop, once each when set.
+"""Looks run on the watcher thread; what the two traps note, on the event loop, once each when set.
 
 The exact probe reads asyncio's own stopwatch from outside: `_run_once` stores
 `end_time = self.time() + self._clock_resolution` right after each poll, before the callbacks.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import weakref
 from collections.abc import Callable, Mapping
 from contextvars import Context
@@ -28,9 +27,14 @@ from .loop_clock import keeps_our_time
 from .one_step import Step, emptying
 from .polls import POLLS, Polls, is_at_select, polls_by_itself, system_call
 from .slots import Question, question
-from .stacks import NESTING, above, is_run_once
+from .stacks import above, is_run_once, may_nest
+from .traps import TRAPPED, Trap, set_trap
 
 NO_FRAMES: Mapping[int, CodeType] = {}
+UNKNOWN = -1.0
+"""The first of the names for stretches that nobody has timed; an event loop's clock is positive."""
+DOUBT = float("nan")
+LOOKS_WITHOUT = 2
 
 
 class Closer(NamedTuple):
@@ -51,20 +55,6 @@ class Closer(NamedTuple):
     ready: int | None = None
     is_over: bool = False
     callback: Callback | None = None
-
-
-class Trap:
-    """Written by the event loop, read by the watcher; each field is set once.
-
-    A torn read is harmless: a field that is not seen yet is seen at the next look.
-    """
-
-    __slots__ = ("ended_at", "events", "polling")
-
-    def __init__(self) -> None:
-        self.ended_at: float | None = None
-        self.events: int | None = None
-        self.polling = False
 
 
 class ExactProbe:
@@ -364,63 +354,11 @@ class ExactProbe:
 
     def _set_trap(self, trap: Trap, before: Callable[[], None], after: Callable[[], None]) -> bool:
         selector: Any = getattr(self._loop(), "_selector", None)
-        if selector is None:
-            return False
-        poll = selector.select
-
-        # What asyncio gives goes to the poll, and what that gives or raises to asyncio, whatever
-        # becomes of our own part.
-        def select(*args: Any, **kwargs: Any) -> Any:
-            with _EXCEPTIONS_OF_OURS:
-                before()
-            with _EXCEPTIONS_OF_OURS:
-                take_away()
-            try:
-                events = poll(*args, **kwargs)
-            finally:
-                with _EXCEPTIONS_OF_OURS:
-                    after()
-            with _EXCEPTIONS_OF_OURS:
-                trap.events = len(events)  # asyncio only iterates over them: it may be an iterator
-            return events
-
-        def take_away() -> None:
-            # Only our own, and only while nobody patched over it; another tool's comes back.
-            if selector.select is not select:
-                return
-            if patched is None:
-                del selector.select
-            else:
-                selector.select = patched
-
-        try:
-            # A method of the class is bound anew each time; an attribute is another tool's.
-            own_method = getattr(poll, "__func__", None) is getattr(type(selector), "select", None)
-            patched = None if own_method else poll
-            selector.select = select
-        except (AttributeError, TypeError):  # no instance attributes: looks alone must do
+        take_away = None if selector is None else set_trap(selector, trap, before, after)
+        if take_away is None:
             return False
         self._take_away.append(take_away)
         return True
-
-
-UNKNOWN = -1.0
-"""The first of the names for stretches that nobody has timed; an event loop's clock is positive."""
-DOUBT = float("nan")
-LOOKS_WITHOUT = 2
-TRAPPED = next(
-    constant
-    for constant in ExactProbe._set_trap.__code__.co_consts
-    if type(constant) is CodeType and constant.co_name == "select"
-)
-"""What stands between a loop and its selector while a trap is set."""
-
-_EXCEPTIONS_OF_OURS = contextlib.suppress(Exception)
-
-
-def may_nest() -> bool:
-    """Whether something is loaded that lets a loop run inside of its own callbacks."""
-    return any(name in sys.modules for name in NESTING)
 
 
 def _instead_of_callback(seen: Seen, *, interrupted: bool) -> Callback | None:

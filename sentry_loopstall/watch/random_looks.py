@@ -1,4 +1,4 @@
-"""Pure: runs anywhere. Which looks are at random moments, and what those say of the loop.
+"""Runs on the watcher thread. Which looks are at random moments, and what those say of the loop.
 
 A look that is set to a stretch's half time, or to the next sample of a late one, comes because of
 what runs. If the next look were counted from there, the looks would follow the application: a loop
@@ -12,12 +12,16 @@ may have waited for that: what it waited was what was left of the stretch.
 
 # Annotations are no text here: a named tuple would compile each of them, a third of what it costs.
 
+import sys
 from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
 from ..estimate import WINDOW, Estimate
 from .detector import LoopState, Pulse, Step
+from .evidence import own_switches
+from .look import Glance
+from .reading import Reading
 
 SPREAD = 0.06  # of half the threshold: how far apart two random looks may be beside that
 SPREAD_OF_PINGS = 0.02  # less, for the start of a stretch lies somewhere between two looks
@@ -77,6 +81,25 @@ class RandomLooks:
     def is_due(self, at: float) -> bool:
         """Whether a look at this moment is a random one."""
         return self.due is not None and at >= self.due
+
+    def waited(self, reading: Reading, before: Reading, glance: Glance) -> Wait:
+        """Of a look that is due and finds the loop polling: does it only now, or not for long?"""
+        if reading.on_cpu is None or before.on_cpu is None or self.due is None:
+            return NOT_AT_ALL
+        late, used = reading.at - self.due, reading.on_cpu - before.on_cpu
+        process = (reading.process or 0.0) - (before.process or 0.0)
+        least = max(late * CPU_SHARE, (reading.at - before.at) * NEXT_TO_NOTHING)
+        if used < least and process - used < max(least, OWN_CPU):
+            return NOT_AT_ALL  # it idles, as most do: to count how often we slept would be 3 µs
+        slept = None if glance.slept is None else own_switches()
+        # It has slept once for the look itself; when it was woken, nobody counted.
+        waits = 1
+        if glance.parked_at is None:
+            waits = 0 if slept is None or glance.slept is None else slept - glance.slept - 1
+        if waits <= 0:
+            return NOT_AT_ALL
+        busy = used / process if used >= late * CPU_SHARE else 0.0
+        return Wait(wait_of(late, waits, sys.getswitchinterval()), min(1.0, busy))
 
     def begin(self, now: float) -> None:
         """Start anew: what comes is not known to follow on what was."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio.base_events
 import asyncio.events
 import inspect
+import sys
 from contextlib import suppress
 from types import CodeType
 from typing import Any
@@ -20,6 +21,11 @@ HANDLE_RUN: CodeType = asyncio.events.Handle._run.__code__
 NESTING = ("nest_asyncio", "nest_asyncio2")
 
 KEPT_AT_EACH_END = 120  # frames; Relay keeps 250 in all and cuts the middle itself beyond that
+
+
+def may_nest() -> bool:
+    """Whether something is loaded that lets a loop run inside of its own callbacks."""
+    return any(name in sys.modules for name in NESTING)
 
 
 def is_run_once(code: CodeType) -> bool:

@@ -7,106 +7,41 @@ all of which let other threads run.
 
 # Annotations are no text here: a named tuple would compile each of them, a third of what it costs.
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-from ..clock import process_cpu
 from ..estimate import Estimate
 from ..journal import Blocked
 from ..loan import Loan
 from ..recording import Gap, LoopThread, Recording, Sample, Variables
 from .callback_reader import ContextReader
-from .collector import CollectorClock, without_our_callback
-from .detector import IDLE, LoopState, Pulse, Step, Stretch, Timing, step
-from .evidence import ThrottleReader, own_switches, scheduling_of, thread_cpu_time
+from .collector import without_our_callback
+from .detector import IDLE, LoopState, Pulse, Stretch, Timing, step
 from .frames import FrameSource
-from .late_poll import asked_for_gil, wanted_since
+from .late_poll import may_be_late_poll, unseen, wanted_in_vain
+from .look import Glance, Instruments, Look, Others
 from .open_blocks import expected_in
-from .others import Activity, all_stacks
+from .others import all_stacks
 from .ping_probe import PingProbe
 from .polls import is_asleep
 from .probes import Closer, ExactProbe
-from .random_looks import (
-    CPU_SHARE,
-    NEXT_TO_NOTHING,
-    NOT_AT_ALL,
-    OWN_CPU,
-    READY,
-    RandomLooks,
-    Wait,
-    wait_of,
-)
+from .random_looks import NOT_AT_ALL, READY, RandomLooks
 from .reading import Reading
 from .recorder import Recorder, Taken
+from .thread_clocks import ThreadClocks
 from .variables import variables_of
 from .waiters import has_ready, overdue_since
 from .words import NO_WORDS, Words
 
-# Seconds between full readings of a healthy loop. One reads two files: 15 µs, and the GIL is
-# released and asked for again six times, 5 ms each while the loop computes.
-FULL_READING_EVERY = 0.1
-FULL_READING_OF_BUSY_LOOP_EVERY = 1.0  # where the threshold leaves no time for more
 RESTS = 5.0  # seconds that a loop which cannot be trapped was idle; a stall of twice the
 # threshold is still seen then
-
-
-class Glance(NamedTuple):
-    """One waking of the watcher, and what it found beside the loops.
-
-    `late` is how many seconds after it was due it got to look, `gap` tells more where that was
-    long. `on_since` is when detection was resumed: what began before is not looked at. `parked_at`
-    is since when the watcher slept, if it was a loop that woke it. `for_gil`: it was the GIL that
-    it waited for, or nobody can tell. `slept` is how often the watcher had been put to sleep before
-    it went to sleep itself, None where the platform does not count.
-    """
-
-    late: float = 0.0
-    gap: Gap | None = None
-    on_since: float = 0.0
-    parked_at: float | None = None
-    for_gil: bool = True
-    slept: int | None = None
-
-
-Others = Callable[[int], Sequence[Activity]]
-"""Gives what the threads other than one, by its ident, have done since they were looked at last."""
-
-
-class Look(NamedTuple):
-    """What the first half of a look has read and decided; the second half has it to do.
-
-    `before` is when the look before was. `ended` has recorded the stretch that is over now,
-    `late_poll` what may turn out to be a poll that came back late; what runs then was `due` (the
-    loop's clock), if a timer started it. `was_busy`: a stretch ran at the look before.
-    """
-
-    pulse: Pulse
-    reading: Reading
-    before: float | None
-    decided: Step
-    ended: Recorder | None = None
-    late_poll: Recorder | None = None
-    due: float | None = None
-    was_busy: bool = False
-
-
-class Instruments(NamedTuple):
-    """The clocks of the process."""
-
-    now: Callable[[], float]
-    collector: CollectorClock
-    throttle: ThrottleReader
-    stall_ids: Iterator[str]
-    note_blocked: Callable[[int, Blocked], None]
 
 
 class WatchedRun:
     """One run of one event loop; only the watcher thread changes it.
 
-    `skip` is the stretch (its `end_time`) that called `init()`. `before` and `full` are the last
-    reading, and the last full one, of a healthy look. `is_hooked`: its end will be told.
+    `skip` is the stretch (its `end_time`) that called `init()`. `is_hooked`: its end will be told.
     """
 
     def __init__(
@@ -141,11 +76,10 @@ class WatchedRun:
         self.state = LoopState()
         self.recorder: Recorder | None = None
         self.look_at = 0.0
-        self.before = self.full = self._reading(polling=True)
-        self._was_read_fully = False
+        self.clocks = ThreadClocks(probe.thread_id, native_id, instruments)
         self.estimate = estimate
         self.random_looks = RandomLooks(
-            estimate, self.before.at, tells_start=isinstance(probe, ExactProbe)
+            estimate, self.clocks.before.at, tells_start=isinstance(probe, ExactProbe)
         )
 
     @property
@@ -194,7 +128,7 @@ class WatchedRun:
             pulse = IDLE
         if pulse.started_at is not None and pulse.started_at < glance.on_since:
             pulse = IDLE
-        reading = self._reading(polling=pulse.stretch is None)
+        reading = self.clocks.read(polling=pulse.stretch is None)
         before, was_busy = self.state.looked_at, self.state.stretch is not None
         decided = step(self.state, pulse, reading.at, timing)
         if decided.ended is not None and decided.stalled:
@@ -202,7 +136,9 @@ class WatchedRun:
         self.state = decided.state
         waited = NOT_AT_ALL
         if pulse.stretch is None and self.random_looks.is_due(reading.at):
-            waited = self._waited(reading, glance)
+            waited = READY
+            if not self._is_about_to_run():
+                waited = self.random_looks.waited(reading, self.clocks.before, glance)
         interval = timing.threshold if self._rests(reading.at) else timing.threshold / 2
         self.look_at = self.random_looks.saw(pulse, decided, reading.at, interval, waited)
         look = Look(pulse, reading, before, decided, was_busy=was_busy)
@@ -211,7 +147,7 @@ class WatchedRun:
             self.recorder = None
         if decided.sample:
             self._sample(look, glance, timing)
-        if self._may_be_late_poll(look, glance, timing):
+        if not self.probe.finished and may_be_late_poll(look, glance, timing.threshold):
             return self._read_late_poll(look, glance)
         return look
 
@@ -228,28 +164,6 @@ class WatchedRun:
             return None
         return _blocked(recorder, state.started_at, self.probe.known_end())
 
-    def _waited(self, reading: Reading, glance: Glance) -> Wait:
-        """Of a random look that finds the loop polling: does it only now, or not for long?"""
-        if self._is_about_to_run():
-            return READY
-        before, due = self.before, self.random_looks.due
-        if reading.on_cpu is None or before.on_cpu is None or due is None:
-            return NOT_AT_ALL
-        late, used = reading.at - due, reading.on_cpu - before.on_cpu
-        process = (reading.process or 0.0) - (before.process or 0.0)
-        least = max(late * CPU_SHARE, (reading.at - before.at) * NEXT_TO_NOTHING)
-        if used < least and process - used < max(least, OWN_CPU):
-            return NOT_AT_ALL  # it idles, as most do: to count how often we slept would be 3 µs
-        slept = None if glance.slept is None else own_switches()
-        # It has slept once for the look itself; when it was woken, nobody counted.
-        waits = 1
-        if glance.parked_at is None:
-            waits = 0 if slept is None or glance.slept is None else slept - glance.slept - 1
-        if waits <= 0:
-            return NOT_AT_ALL
-        busy = used / process if used >= late * CPU_SHARE else 0.0
-        return Wait(wait_of(late, waits, sys.getswitchinterval()), min(1.0, busy))
-
     def _is_about_to_run(self) -> bool:
         """Whether what is ready makes the poll return at once."""
         return self.probe.can_wake and has_ready(self.probe.loop)
@@ -258,7 +172,8 @@ class WatchedRun:
         recorder = self.recorder
         if recorder is None:
             since = look.decided.state.started_at
-            recorder = self.recorder = self._new_recorder(since, (self.full, self.before))
+            before = (self.clocks.full, self.clocks.before)
+            recorder = self.recorder = self._new_recorder(since, before)
         if look.decided.thin:
             recorder.thin()
         closer = self.probe.look_closer()
@@ -281,35 +196,9 @@ class WatchedRun:
         self.probe.let_go(closer.held)
         loan.keep(closer.held)
 
-    def _may_be_late_poll(self, look: Look, glance: Glance, timing: Timing) -> bool:
-        """Whether the watcher itself came so late that the loop may have wanted to run, too.
-
-        That holds for the part of the gap in which no stretch is known to have run: after the one
-        that ended, before the one that runs.
-        """
-        if self.probe.finished:
-            return False
-        if glance.parked_at is not None:
-            return not look.decided.state.late and look.decided.ended is None
-        if glance.gap is None or look.before is None or glance.late < timing.threshold / 2:
-            return False
-        return _seconds(self._unseen(look, glance)) >= timing.threshold
-
-    def _unseen(self, look: Look, glance: Glance) -> Stretch:
-        """The time until this look in which nobody saw whether the loop ran."""
-        since = look.before if glance.parked_at is None else glance.parked_at
-        if since is None:
-            since = look.reading.at
-        if look.decided.ended is not None:
-            since = max(since, look.decided.ended.ended_at)
-        until = look.reading.at
-        if look.pulse.stretch is not None:
-            until = look.decided.state.started_at
-        return Stretch(since, until)
-
     def _read_late_poll(self, look: Look, glance: Glance) -> Look:
         """What is there to be seen, before anything else runs."""
-        before = (self.full, self.before._replace(polling=True))
+        before = (self.clocks.full, self.clocks.before._replace(polling=True))
         recorder = self._new_recorder(look.reading.at, before)
         closer = self.probe.look_closer()
         closer = closer._replace(frames=without_our_callback(closer.frames))
@@ -357,8 +246,8 @@ class WatchedRun:
         if look.decided.state.late:
             return
         reading = look.reading
-        has_time = self._has_time(look.pulse, reading, timing)
-        self.before = self._fully(reading) if has_time else reading
+        clocks = self.clocks
+        clocks.before = clocks.read_fully(reading) if clocks.have_time(look, timing) else reading
 
     def end(self, timing: Timing) -> None:
         """Runs on the exiting thread: hand over the stall that has ended, without a look."""
@@ -369,18 +258,6 @@ class WatchedRun:
         """Whether a loop that cannot be trapped was idle for so long that half the looks do."""
         since = self.state.idle_since
         return not self.probe.can_wake and since is not None and now - since >= RESTS
-
-    def _has_time(self, pulse: Pulse, reading: Reading, timing: Timing) -> bool:
-        """Whether a full reading can be taken and the next look still come in time."""
-        since = reading.at - self.full.at
-        if not self._was_read_fully:
-            return True  # not when the run starts: most last for less than a look
-        if pulse.stretch is None:
-            return since >= FULL_READING_EVERY
-        young = reading.at - self.state.started_at <= timing.threshold / 4
-        often = timing.threshold >= FULL_READING_EVERY
-        every = FULL_READING_EVERY if often else FULL_READING_OF_BUSY_LOOP_EVERY
-        return young and since >= every
 
     def park(self, now: float) -> None:
         """The watcher goes to sleep until a loop leaves its poll."""
@@ -438,17 +315,18 @@ class WatchedRun:
             # the end of another one.
             self.look_at = reading.at
         if decided.trap or glance.gap is not None:
-            recorder.add_reading(self._fully(reading))
+            recorder.add_reading(self.clocks.read_fully(reading))
         if decided.hang:
             so_far = Stretch(decided.state.started_at, reading.at)
-            after = self._fully(reading)
+            after = self.clocks.read_fully(reading)
             self.hand_over(recorder.recording(so_far, ongoing=True, after=after))
         age = reading.at - decided.state.started_at
         if timing.words_after is not None and age >= max(timing.words_after, self._words_at):
             # Half as old as the stretch at most, whenever it is cut off.
             self._words_at = age * 2
             so_far = Stretch(decided.state.started_at, reading.at)
-            recording = recorder.recording(so_far, ongoing=True, after=self._fully(reading))
+            after = self.clocks.read_fully(reading)
+            recording = recorder.recording(so_far, ongoing=True, after=after)
             self.hand_over(recording._replace(is_over=partial(self._is_over, recorder)))
 
     def _is_over(self, recorder: Recorder) -> bool:
@@ -473,7 +351,7 @@ class WatchedRun:
         recorder.add_others(others(self.probe.thread_id))
         if glance.gap is not None:
             recorder.add_gap(glance.gap)
-        after = self._fully(look.reading)
+        after = self.clocks.read_fully(look.reading)
         self.hand_over(recorder.recording(stretch, ongoing=False, after=after, io=io))
 
     def _judge_late_poll(
@@ -485,27 +363,20 @@ class WatchedRun:
         others: Others,
     ) -> None:
         """The watcher came late: did the loop, too, want to return from its poll in vain?"""
-        gap, reading = glance.gap, look.reading
-        last, before, after = self.before, self.full, self._fully(reading)
-        unseen = self._unseen(look, glance)
-        if gap is None:  # it was parked, and a loop woke it
-            since: float | None = reading.at - asked_for_gil(before, after)
-        else:
+        gap, clocks = glance.gap, self.clocks
+        last, before, after = clocks.before, clocks.full, clocks.read_fully(look.reading)
+        overdue = None
+        if gap is not None:
             polls = look.pulse.stretch is None
-            since = wanted_since(
-                gap,
-                last,
-                before,
-                after,
-                overdue=overdue_since(self.probe.loop, look.due, gap, polls=polls),
-                busy=look.was_busy or not polls,
-            )
+            overdue = overdue_since(self.probe.loop, look.due, gap, polls=polls)
+        since = wanted_in_vain(look, gap, last, before, after, overdue=overdue)
         if since is None:
             recorder.loan.give_back()
             return
-        stretch = Stretch(max(since, unseen.started_at), unseen.ended_at)
+        missed = unseen(look, glance)
+        stretch = Stretch(max(since, missed.started_at), missed.ended_at)
         self._count_late_poll(stretch, timing)
-        if _seconds(stretch) < timing.threshold:
+        if stretch.seconds < timing.threshold:
             recorder.loan.give_back()
             return
         ended_at = stretch.ended_at
@@ -520,37 +391,10 @@ class WatchedRun:
 
     def _count_late_poll(self, stretch: Stretch, timing: Timing) -> None:
         """Whoever became ready meanwhile has waited, though no callback ran."""
-        seconds = _seconds(stretch)
+        seconds = stretch.seconds
         if seconds >= timing.threshold / 2:
             stalled = seconds >= timing.threshold
             self.estimate.add_stretch(*stretch, stalled=stalled, busy=0.0)
-
-    def _reading(self, *, polling: bool) -> Reading:
-        """What can be read without letting go of the GIL: 3 µs."""
-        collected = self.instruments.collector.read(self.probe.thread_id)
-        return Reading(
-            at=self.instruments.now(),
-            on_cpu=thread_cpu_time(self.native_id),
-            polling=polling,
-            gc=None if collected is None else collected.seconds,
-            gc_elsewhere=None if collected is None else collected.elsewhere,
-            process=process_cpu(),
-        )
-
-    def _fully(self, reading: Reading) -> Reading:
-        """The same with what the kernel has in files."""
-        scheduling = scheduling_of(self.native_id)
-        full = reading._replace(
-            runnable=scheduling.runnable,
-            switches=scheduling.switches,
-            throttled=self.instruments.throttle.read(),
-        )
-        self.full, self._was_read_fully = full, True
-        return full
-
-
-def _seconds(stretch: Stretch) -> float:
-    return stretch.ended_at - stretch.started_at
 
 
 def _blocked(recorder: Recorder, started_at: float, ended_at: float | None) -> Blocked:

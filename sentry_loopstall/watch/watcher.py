@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-import weakref
 from _thread import get_ident
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,22 +22,19 @@ from ..estimate import WINDOW, Estimate, Figures, Histogram, figures_of
 from ..journal import Blocked, Journal, stall_ids
 from ..log import log_once
 from ..quiet_threads import unseen
-from ..recording import Gap, LoopThread, Recording
+from ..recording import Gap, Recording
 from .callback_reader import READ_NOTHING, ContextReader
-from .class_names import package_of, with_package
 from .collector import CollectorClock
 from .detector import Timing
-from .evidence import ThrottleReader, own_switches, thread_called
-from .frames import ByIdent, frames_of_this_thread
+from .evidence import ThrottleReader, own_switches
 from .life import Life
+from .look import Glance, Instruments, Look, Others
+from .new_run import new_run
 from .others import OthersOnce, OtherThreads
 from .own_wait import OwnWait
 from .parking import Parking
-from .patience import Patience
-from .ping_probe import PingProbe
-from .probes import ExactProbe
-from .stacks import run_once_of
-from .watched_run import Glance, Instruments, Look, Others, WatchedRun
+from .patience import Failures
+from .watched_run import WatchedRun
 from .words import NO_WORDS, Alive, Words
 
 # Seconds between looks at the options while detection is off: more of them while `init()` runs.
@@ -81,8 +77,7 @@ class Watcher:
         self._now = now
         self._reader = reader
         self._runs: dict[int, WatchedRun] = {}
-        self._patience = Patience()
-        self._of_loops: weakref.WeakKeyDictionary[Any, Patience] = weakref.WeakKeyDictionary()
+        self._failures = Failures()
         self.collector = CollectorClock()
         self._instruments: Instruments
         self.journal = Journal(self._present_stretches)
@@ -130,55 +125,27 @@ class Watcher:
         where the run has just begun. None where too much has failed before.
         """
         now = self._now()
-        if self._patience.is_at_an_end(now) or self._is_left_alone(loop, now):
+        if self._failures.are_too_many(loop, now):
             return None
         for other in list(self._runs.values()):
             if other.probe.loop is loop:  # a run whose end nobody told us
                 other.probe.finish()
-        run = self._new_run(loop, thread_id, base, now)
-        self._runs[id(run)] = run
-        self.start()
-        return run
-
-    def _new_run(self, loop: Any, thread_id: int, base: CodeType | None, now: float) -> WatchedRun:
-        is_here = thread_id == get_ident()
-        name, native_id = thread_called(thread_id)
-        if is_here:  # a forked child's main thread has another than `threading` remembers
-            native_id = threading.get_native_id()
-        is_main = thread_id == threading.main_thread().ident
-        # A thread's state may only be asked for as long as the thread is sure to be there: the main
-        # one always is, any other until the end of the run, which is told if its begin was.
-        stays = is_main or base is not None
-        frames = frames_of_this_thread(thread_id) if is_here and stays else ByIdent(thread_id)
-        if base is not None:
-            frames.switched_from.note()
-        run_once = run_once_of(loop)
-        probe: ExactProbe | PingProbe
-        if run_once is not None:
-            probe = ExactProbe(loop, thread_id, frames, run_once, native_id=native_id, base=base)
-        else:
-            probe = PingProbe(loop, thread_id, native_id, frames, base=base, now=self._now)
-        if self._first_run_at is None:
-            self._first_run_at = now
-        return WatchedRun(
-            probe=probe,
-            frames=frames,
-            where=LoopThread(
-                loop_class=with_package(type(loop)),
-                loop_package=package_of(type(loop)),
-                thread_id=thread_id,
-                thread_name=name,
-                is_main=is_main,
-            ),
-            native_id=native_id,
+        first_run_at = now if self._first_run_at is None else self._first_run_at
+        run = new_run(
+            loop,
+            thread_id,
+            base,
             instruments=self._instruments,
             hand_over=self._hand_over,
             reader=self._reader,
-            first_run_at=self._first_run_at,
-            is_hooked=base is not None,
+            first_run_at=first_run_at,
             estimate=Estimate(now, self.total),
             words=self._words,
         )
+        self._first_run_at = first_run_at
+        self._runs[id(run)] = run
+        self.start()
+        return run
 
     def detach(self, run: WatchedRun) -> None:
         """A run ended. A stall that it ends is left to the watcher."""
@@ -377,8 +344,7 @@ class Watcher:
     def _failed(self) -> bool:
         """Whether the watcher has failed too often, and gives up for now."""
         log_once("watcher", "sentry_loopstall failed to look at the event loops", exc_info=True)
-        self._patience.failed(self._now())
-        if not self._patience.is_at_an_end(self._now()):
+        if not self._failures.of_watcher(self._now()):
             return False
         log_once("watcher off", "sentry_loopstall is off for an hour: it failed too often")
         with suppress(Exception):
@@ -397,16 +363,10 @@ class Watcher:
         if loop is None:
             self._runs.pop(id(run), None)
             return
-        patience = self._of_loops.setdefault(loop, Patience())
-        patience.failed(self._now())
-        if patience.is_at_an_end(self._now()):
+        if self._failures.of_loop(loop, self._now()):
             log_once("loop off", "sentry_loopstall leaves an event loop alone: it failed too often")
             self._runs.pop(id(run), None)
         run.look_at = self._now() + OFF_WAITS[1]
-
-    def _is_left_alone(self, loop: Any, now: float) -> bool:
-        patience = self._of_loops.get(loop) if self._of_loops else None
-        return patience is not None and patience.is_at_an_end(now)
 
     # Looking
 
@@ -493,7 +453,7 @@ class Watcher:
             if kept_away or any(run.is_late for run in runs):
                 others.look(at_any_time=kept_away)
             else:
-                used = sum(run.before.on_cpu or 0.0 for run in runs)
+                used = sum(run.clocks.before.on_cpu or 0.0 for run in runs)
                 self._others.read_clocks(self._now(), used)
         except Exception:  # noqa: BLE001 - a detail: a stall is told without it
             log_once("others", "sentry_loopstall failed to look at other threads", exc_info=True)

@@ -13,7 +13,8 @@ from sentry_loopstall.diagnose.in_app import InAppRules, function_around
 from sentry_loopstall.diagnose.samples import Blamed, Key, blame
 from sentry_loopstall.loan import Borrowed
 from sentry_loopstall.recording import Callback, RawFrame, Recording
-from sentry_loopstall.report.event import fingerprint, title
+from sentry_loopstall.report.event import fingerprint
+from sentry_loopstall.report.title import title
 
 from ..fakes import (
     SIXTEENTH,

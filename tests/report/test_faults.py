@@ -129,7 +129,7 @@ def two_culprits() -> Recording:
 def test_there_is_something_to_break() -> None:
     names = {one.name for one in FUNCTIONS}
     assert len(names) > 150
-    assert {"diagnose.diagnosis.diagnose", "report.event.title", "report.scope.capture"} <= names
+    assert {"diagnose.diagnosis.diagnose", "report.title.title", "report.scope.capture"} <= names
     assert {"diagnose.samples.Stack.frames", "limits.judge.Limits.judge"} <= names
 
 

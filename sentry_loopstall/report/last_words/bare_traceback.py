@@ -16,7 +16,7 @@ _FRAME = re.compile(
 _ESCAPED = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
 # What calls callbacks: asyncio's loop, and for those that no frame of shows who called them.
 _LOOPS = (("_run_once", "base_events.py"), ("_run", "loop_hook.py"))
-_SELECTORS = ("selectors.py", "probes.py")  # the second is our own trap
+_SELECTORS = ("selectors.py", "traps.py")  # the second is our own trap
 
 
 class Place(NamedTuple):

@@ -6,7 +6,7 @@ from ...quiet_threads import as_usual
 from ...recording import Recording
 from ...stall import Cause
 from .. import scope
-from ..event import NOTHING_SUPPRESSED
+from ..context import NOTHING_SUPPRESSED
 from ..story import Story
 from . import client
 from .last_event import kept

@@ -142,7 +142,7 @@ def test_a_text_is_read_as_cpython_writes_it() -> None:
 def test_a_loop_that_polls_runs_nothing() -> None:
     """By its selector, in our own trap as well; uvloop shows nothing at all."""
     select = Place("/lib/selectors.py", 468, "select")
-    trap = Place("/lib/sentry_loopstall/watch/probes.py", 300, "select")
+    trap = Place("/lib/sentry_loopstall/watch/traps.py", 300, "select")
     once = Place("/lib/asyncio/base_events.py", 1900, "_run_once")
     hook = Place("/lib/sentry_loopstall/watch/loop_hook.py", 112, "_run")
     theirs = Place("/srv/shop.py", 1, "select")

@@ -1,0 +1,64 @@
+"""Runs on the watcher thread: the clocks of one loop's thread, and when which of them are read."""
+
+from __future__ import annotations
+
+from ..clock import process_cpu
+from .detector import Timing
+from .evidence import scheduling_of, thread_cpu_time
+from .look import Instruments, Look
+from .reading import Reading
+
+# Seconds between full readings of a healthy loop. One reads two files: 15 µs, and the GIL is
+# released and asked for again six times, 5 ms each while the loop computes.
+FULL_READING_EVERY = 0.1
+FULL_READING_OF_BUSY_LOOP_EVERY = 1.0  # where the threshold leaves no time for more
+
+
+class ThreadClocks:
+    """Those of the process and of one thread; what the kernel has in files is read more seldom.
+
+    `before` and `full` are the last reading, and the last full one, of a healthy look.
+    """
+
+    def __init__(self, thread_id: int, native_id: int | None, instruments: Instruments) -> None:
+        self._thread_id = thread_id
+        self._native_id = native_id
+        self._instruments = instruments
+        self.before = self.full = self.read(polling=True)
+        self._was_read_fully = False
+
+    def read(self, *, polling: bool) -> Reading:
+        """What can be read without letting go of the GIL: 3 µs."""
+        collected = self._instruments.collector.read(self._thread_id)
+        return Reading(
+            at=self._instruments.now(),
+            on_cpu=thread_cpu_time(self._native_id),
+            polling=polling,
+            gc=None if collected is None else collected.seconds,
+            gc_elsewhere=None if collected is None else collected.elsewhere,
+            process=process_cpu(),
+        )
+
+    def read_fully(self, reading: Reading) -> Reading:
+        """The same with what the kernel has in files."""
+        scheduling = scheduling_of(self._native_id)
+        full = reading._replace(
+            runnable=scheduling.runnable,
+            switches=scheduling.switches,
+            throttled=self._instruments.throttle.read(),
+        )
+        self.full, self._was_read_fully = full, True
+        return full
+
+    def have_time(self, look: Look, timing: Timing) -> bool:
+        """Whether a full reading can be taken and the next look still come in time."""
+        reading = look.reading
+        since = reading.at - self.full.at
+        if not self._was_read_fully:
+            return True  # not when the run starts: most last for less than a look
+        if look.pulse.stretch is None:
+            return since >= FULL_READING_EVERY
+        young = reading.at - look.decided.state.started_at <= timing.threshold / 4
+        often = timing.threshold >= FULL_READING_EVERY
+        every = FULL_READING_EVERY if often else FULL_READING_OF_BUSY_LOOP_EVERY
+        return young and since >= every
