@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
 import pytest
-from sentry_loopstall.report.terminal.console import Console
-from sentry_loopstall.report.terminal.page import Page
 
 from sentry_loopstall.detection import Detection
 from sentry_loopstall.options import Options
+from sentry_loopstall.report.terminal.console import Console
+from sentry_loopstall.report.terminal.page import Page
 
 from .conftest import Captured, Event, Init
 from .test_detection import LOOPS, Runner
