@@ -11,6 +11,7 @@ from types import CodeType
 from typing import Any
 
 _EXCEPTIONS_OF_OURS = contextlib.suppress(Exception)
+_NOT_THERE = object()
 
 
 class Trap:
@@ -32,8 +33,12 @@ def set_trap(
 ) -> Callable[[], None] | None:
     """Have the next poll run `before` and `after`; what takes the trap away, None if there is none.
 
-    The trap takes itself away when that poll begins.
+    The trap takes itself away when that poll begins. It is an attribute of the selector's own, set
+    past what its class does when attributes are set: a proxy or a mock is as it was afterwards.
     """
+    kind: Any = type(selector)
+    if kind.__getattribute__ is not object.__getattribute__:
+        return None  # its attributes are elsewhere: looks alone must do
     poll = selector.select
 
     # What asyncio gives goes to the poll, and what that gives or raises to asyncio, whatever
@@ -54,18 +59,23 @@ def set_trap(
 
     def take_away() -> None:
         # Only our own, and only while nobody patched over it; another tool's comes back.
-        if selector.select is not select:
+        try:
+            present = object.__getattribute__(selector, "select")
+        except AttributeError:  # of a mock or a proxy: it is gone already
             return
-        if patched is None:
-            del selector.select
+        if present is not select:
+            return
+        if patched is _NOT_THERE:
+            object.__delattr__(selector, "select")
         else:
-            selector.select = patched
+            object.__setattr__(selector, "select", patched)
 
     try:
-        # A method of the class is bound anew each time; an attribute is another tool's.
-        own_method = getattr(poll, "__func__", None) is getattr(type(selector), "select", None)
-        patched = None if own_method else poll
-        selector.select = select
+        patched = _NOT_THERE
+        # A method of the class is bound anew each time.
+        if getattr(poll, "__func__", poll) is not getattr(kind, "select", None):
+            patched = object.__getattribute__(selector, "__dict__").get("select", _NOT_THERE)
+        object.__setattr__(selector, "select", select)
     except (AttributeError, TypeError):  # no instance attributes: looks alone must do
         return None
     return take_away

@@ -6,7 +6,9 @@ import asyncio
 import selectors
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -80,7 +82,49 @@ class Demanding(selectors.SelectSelector):
         return super().select(timeout)
 
 
-@pytest.mark.parametrize("selector", [Iterating, Demanding])
+class Proxy:
+    """Has nothing itself."""
+
+    def __init__(self) -> None:
+        self._real = selectors.SelectSelector()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+class Guarded(selectors.SelectSelector):
+    """Lets nobody set or delete its poll."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        assert name != "select", "it was set"
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise AssertionError(f"{name} was deleted")
+
+
+class Elsewhere(selectors.SelectSelector):
+    """Looks its attributes up by itself."""
+
+    def __getattribute__(self, name: str) -> Any:
+        return object.__getattribute__(self, name)
+
+
+def mocked() -> Any:
+    """As CPython's own tests have it."""
+    return mock.Mock(wraps=selectors.SelectSelector())
+
+
+def patched() -> Any:
+    """Another tool's."""
+    selector = selectors.SelectSelector()
+    selector.select = partial(selector.select)  # type: ignore[method-assign]
+    return selector
+
+
+@pytest.mark.parametrize(
+    "selector", [Iterating, Demanding, Proxy, Guarded, Elsewhere, mocked, patched]
+)
 @pytest.mark.parametrize("trap", ["end", "wake"])
 def test_a_selector_of_any_kind_works_inside_of_a_trap(
     selector: Callable[[], selectors.BaseSelector], trap: str
@@ -94,10 +138,16 @@ def test_a_selector_of_any_kind_works_inside_of_a_trap(
             probe.set_wake_trap(lambda: None)
         await asyncio.sleep(0)
         await asyncio.sleep(0.01)
+        probe.finish()
         return "fine"
 
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector())) as runner:
+    made = selector()
+    attributes = dict(vars(made))
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(made)) as runner:
         assert runner.run(main()) == "fine"
+        assert vars(made).get("select") == attributes.get("select")
+        assert "select" not in vars(made) or "select" in attributes
+        runner.run(asyncio.sleep(0))  # it goes on as it was
 
 
 def test_nothing_of_ours_that_fails_in_a_trap_reaches_the_loop() -> None:
