@@ -218,7 +218,7 @@ CALLS: tuple[Call, ...] = (
     # https://github.com/google/re2: linear in the length of the text
     Call(
         (
-            *("re.findall", "re.fullmatch", "re.match", "re.search", "re.split", "re.sub"),
+            *("re.findall", "re.fullmatch", "re.match", "re.prefixmatch", "re.search", "re.split", "re.sub"),
             *("re.subn", "re.Pattern.*"),
         ),
         When.COMPUTES,

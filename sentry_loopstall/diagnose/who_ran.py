@@ -166,7 +166,7 @@ def _is_arithmetic(code: CodeType, instructions: list[dis.Instruction], place: i
 
 def _is_number(code: CodeType, one: dis.Instruction) -> bool:
     if one.opname in ("LOAD_CONST", "LOAD_SMALL_INT"):
-        return not isinstance(one.argval, str | bytes | tuple | frozenset)
+        return not isinstance(one.argval, str | bytes | tuple | frozenset | slice)
     return is_call(one.opname) and called_name(code, one.offset) in _INSTANT
 
 
