@@ -218,8 +218,8 @@ CALLS: tuple[Call, ...] = (
     # https://github.com/google/re2: linear in the length of the text
     Call(
         (
-            *("re.findall", "re.fullmatch", "re.match", "re.prefixmatch", "re.search", "re.split", "re.sub"),
-            *("re.subn", "re.Pattern.*"),
+            *("re.findall", "re.fullmatch", "re.match", "re.search", "re.split", "re.sub"),
+            *("re.subn", "re.Pattern.*", "re.prefixmatch"),  # `match` from 3.15 on
         ),
         When.COMPUTES,
         "Rewrite what backtracks, or use `google-re2`; `re` keeps the GIL, so no thread helps.",
