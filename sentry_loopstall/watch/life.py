@@ -80,6 +80,7 @@ class Life:
         try:
             # Who comes from now on finds no thread; who came before is counted.
             if self._wanted or self.wake.is_set() or not is_idle():
+                self._wanted = False  # whoever left a note has what was wanted: a thread that looks
                 self._present = present
                 return False
         finally:

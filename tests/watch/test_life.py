@@ -103,6 +103,27 @@ def test_it_does_not_end_for_somebody_who_comes_meanwhile(body: Body) -> None:
     assert len(native_ids()) == 1
 
 
+def test_a_note_keeps_it_once(body: Body) -> None:
+    """Who wanted it in the moment in which it found out that nobody does."""
+    ends = threading.Event()
+    asked: list[bool] = []
+
+    def run(goes_on: Callable[[], bool]) -> None:
+        ends.wait(30)
+        body.life.wake.wait(0.005)
+        while goes_on():
+            asked.append(body.life.may_end(lambda: True))
+            if asked[-1]:
+                return
+
+    body.life = Life(run)
+    body.life.start()
+    body.life._wanted = True  # the lock was taken, so that the note is all that could be left
+    ends.set()
+    poll(lambda: not native_ids())
+    assert asked == [False, True]
+
+
 def test_where_no_thread_can_be_had_nothing_happens(
     body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
