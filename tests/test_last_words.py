@@ -2,121 +2,41 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import os
-import re
 import signal
-import socket
 import subprocess
 import sys
-import threading
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from example_app.receiver import EnvelopeReceiver
-
-from .children import SCENARIOS, environment
-from .conftest import Event, poll
+from .conftest import poll
+from .dying import (
+    SUPERVISED,
+    Server,
+    Service,
+    about,
+    end,
+    ends_by,
+    pids_of,
+    read,
+    running_service,
+    time_passes,
+    told_after_nap,
+    told_of_killed_worker,
+)
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no locks for it")
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="its kernel has the timers")
 
-SCRIPT = SCENARIOS / "last_words.py"
-
-
-@dataclass
-class Service:
-    """Processes of one service, and what arrives of them."""
-
-    receiver: EnvelopeReceiver
-    folder: Path
-    children: list[subprocess.Popen[str]] = field(default_factory=list)
-
-    def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
-        """A process of it, as it begins to do what it is told."""
-        child = subprocess.Popen(
-            [sys.executable, str(SCRIPT), *arguments],
-            env=environment(
-                **{
-                    "RECEIVER_DSN": self.receiver.dsn,
-                    "SENTRY_LOOPSTALL_LAST_WORDS": str(self.folder),
-                    **more,
-                }
-            ),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.children.append(child)
-        assert child.stdout is not None
-        assert child.stdout.readline() == "blocks\n", child.communicate()
-        return child
-
-    def words(self, child: subprocess.Popen[str]) -> bytes:
-        """What the file of a process says behind its first line."""
-        with contextlib.suppress(FileNotFoundError):
-            for path in self.folder.iterdir():
-                with contextlib.suppress(FileNotFoundError):
-                    first, _, rest = path.read_bytes().partition(b"\n")
-                    if f'"pid": {child.pid},'.encode() in first:
-                        return rest
-        return b""
-
-    def files(self) -> list[Path]:
-        return list(self.folder.iterdir()) if self.folder.exists() else []
-
-    def wait_for_words(self, child: subprocess.Popen[str]) -> None:
-        try:
-            poll(lambda: bool(self.words(child)), timeout=30)
-        except AssertionError:
-            raise AssertionError(child.args) from None
-
-    def heirs(self, number: int = 1, **more: str) -> list[Event]:
-        """What is told when the next ones start, once no file is left of who is gone."""
-        with ThreadPoolExecutor(number) as pool:
-            heirs = list(
-                pool.map(lambda _: self.start("heir", SERVER_NAME="heir", **more), range(number))
-            )
-        poll(lambda: not self.files(), timeout=30)
-        for heir in heirs:
-            _, errors = heir.communicate("\n", timeout=30)
-            assert heir.returncode == 0, errors
-            assert errors == ""
-        return self.last_words
-
-    @property
-    def last_words(self) -> list[Event]:
-        return [event for event in self.receiver.events if event["level"] == "fatal"]
-
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    with EnvelopeReceiver() as receiver:
-        running = Service(receiver, tmp_path / "words")
-        try:
-            yield running
-        finally:
-            for child in running.children:
-                child.kill()
-                child.communicate()
-
-
-def end(child: subprocess.Popen[str], how: int) -> None:
-    child.send_signal(how)
-    child.wait()
-
-
-def time_passes(seconds: float) -> None:
-    """Nothing happens that could be waited for: that is what is tested."""
-    threading.Event().wait(seconds)
+    with running_service(tmp_path) as running:
+        yield running
 
 
 # How a process ends
@@ -237,21 +157,6 @@ def test_told_is_who_was_killed_in_an_old_stretch_and_nobody_else(
     assert len(service.last_words) == len(told)
 
 
-def about(event: Event) -> dict[str, Any]:
-    context = event["contexts"]["loop_stall"]
-    (exception,) = event["exception"]["values"]
-    line = exception["stacktrace"]["frames"][-1]["context_line"].strip()
-    return {
-        "level": event["level"],
-        "title": re.sub(r"\b[2-9]\.\d s", "N s", exception["value"]),
-        "fingerprint": event["fingerprint"],
-        "killed": (context["killed"], context["ongoing"]),
-        "of": (event["release"], event["environment"]),
-        "line": line.removeprefix("return "),
-        "user": event.get("user", {}).get("id"),
-    }
-
-
 @pytest.mark.parametrize("number", [1, 8])
 def test_many_that_start_at_once_send_it_once(service: Service, number: int) -> None:
     child = service.start("sleep")
@@ -323,88 +228,38 @@ def test_a_forked_child_has_its_own(service: Service) -> None:
     service.start("heir", SERVER_NAME="heir")
     poll(lambda: bool(service.last_words), timeout=30)
     (event,) = service.last_words
-    assert len(service.files()) == 1
+    poll(lambda: len(service.files()) == 1)
     assert about(event)["line"] == "time.sleep(seconds)"
 
 
-def read(path: Path) -> bytes:
-    with contextlib.suppress(FileNotFoundError):
-        return path.read_bytes()
-    return b""
-
-
-SERVERS = {
-    "uvicorn": "uvicorn --workers=2 --host=127.0.0.1 --port={port} --log-level=warning",
-    "gunicorn": (
-        "gunicorn --workers=1 --timeout=4 --bind=127.0.0.1:{port} "
-        "--worker-class=uvicorn_worker.UvicornWorker"
-    ),
-}
-
-
 @on_linux
-@pytest.mark.parametrize("server", SERVERS)
-@pytest.mark.parametrize("path", ["match", "wait"])
-def test_a_supervisor_kills_a_worker_that_hangs(service: Service, server: str, path: str) -> None:
-    """As it does for real; uvicorn only those that hold the GIL."""
-    command = SERVERS[server].split()
-    packages = {"uvicorn": ["uvicorn"], "gunicorn": ["gunicorn", "uvicorn_worker"]}[server]
-    if (server, path) == ("uvicorn", "wait"):
-        pytest.skip("its worker answers to the pings of the supervisor")
-    if not all(map(importlib.util.find_spec, packages)):
-        pytest.skip("not installed")
-    port = free_port()
-    with subprocess.Popen(
-        [
-            *(sys.executable, "-m"),
-            *(part.format(port=port) for part in command),
-            "tests.scenarios.last_words_app:app",
-        ],
-        env=environment(
-            RECEIVER_DSN=service.receiver.dsn,
-            SENTRY_LOOPSTALL_LAST_WORDS=str(service.folder),
-        ),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as running:
-        try:
-            poll(lambda: get(port, "/healthy") == b'"ok"', timeout=30)
-            workers = 2 if server == "uvicorn" else 1
-            poll(lambda: len(service.files()) == workers, timeout=30)
-            get(port, f"/{path}")
-            poll(lambda: bool(service.last_words), timeout=40)
-            poll(lambda: get(port, "/healthy") == b'"ok"', timeout=30)
-        finally:
-            running.terminate()
-            try:
-                running.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                os.killpg(running.pid, signal.SIGKILL)
-    (event,) = service.last_words
-    told = about(event)
-    assert told["title"].endswith(f"in {CALLS_OF_APP[path]}, until its process was killed")
-    assert told["line"] == CALLS_OF_APP[path]
-    if path == "wait":
-        assert event["transaction"] == "/wait"
-        assert event["user"] == {"id": "mallory"}
-    # The server ends by the signal itself: what its healthy workers leave, the next one takes away.
-    assert len(service.heirs(ENVIRONMENT="production", RELEASE="")) == 1
+def test_a_supervisor_kills_a_worker_that_hangs(service: Service) -> None:
+    """As it does for real; uvicorn only those that hold the GIL. Gunicorn's are told elsewhere."""
+    told_of_killed_worker(service, SUPERVISED["uvicorn"], "match")
 
 
-CALLS_OF_APP = {"match": "RULE.match(text)", "wait": "time.sleep(60)"}
+def test_a_server_that_is_told_to_stop_leaves_nothing(service: Service, tmp_path: Path) -> None:
+    """Though a stretch is old as it hears of it: that ends, and so does the server."""
+    changed = tmp_path / "changed.py"
+    changed.touch()
 
+    def reload(server: Server) -> None:
+        pids = pids_of(service, "reload")
+        changed.touch()
+        poll(lambda: bool(pids_of(service, "reload") - pids), timeout=30)
+        ends_by(signal.SIGTERM)(server)
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
-def get(port: int, path: str) -> bytes:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
-            content: bytes = answer.read()
-            return content
-    except OSError:
-        return b""
+    uvicorn = "uvicorn --host=127.0.0.1 --port={port} --log-level=warning"
+    stops = {
+        "SIGINT": (uvicorn, ends_by(signal.SIGINT)),
+        "SIGTERM": (uvicorn, ends_by(signal.SIGTERM)),
+        "workers": (f"{uvicorn} --workers=1 --loop=asyncio", ends_by(signal.SIGTERM)),
+        "reload": (f"{uvicorn} --reload --reload-dir={tmp_path}", reload),
+    }
+    with ThreadPoolExecutor(len(stops)) as pool:
+        for ended in [
+            pool.submit(told_after_nap, service, command, name, stop)
+            for name, (command, stop) in stops.items()
+        ]:
+            ended.result()
+    assert service.heirs(ENVIRONMENT="production") == []
