@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import os
 import re
@@ -36,8 +37,12 @@ class Service:
 
     def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
         """A process of it, as it begins to do what it is told."""
+        return self.start_program(str(SCRIPT), *arguments, **more)
+
+    def start_program(self, *program: str, **more: str) -> subprocess.Popen[str]:
+        """Any program that says when it blocks."""
         child = subprocess.Popen(
-            [sys.executable, str(SCRIPT), *arguments],
+            [sys.executable, *program],
             env=environment(
                 **{
                     "RECEIVER_DSN": self.receiver.dsn,
@@ -129,7 +134,14 @@ def about(event: Event) -> dict[str, Any]:
         "of": (event["release"], event["environment"]),
         "line": line.removeprefix("return "),
         "user": event.get("user", {}).get("id"),
+        "tag": event.get("tags", {}).get("who"),
+        "trace": event["contexts"].get("trace", {}).get("trace_id") == trace_of(event),
     }
+
+
+def trace_of(event: Event) -> str:
+    """That of what a process of this name did."""
+    return hashlib.md5(event["server_name"].encode()).hexdigest()
 
 
 def read(path: Path) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from .children import SCENARIOS
 from .conftest import poll
 from .dying import (
     SUPERVISED,
@@ -150,6 +152,8 @@ def test_told_is_who_was_killed_in_an_old_stretch_and_nobody_else(
             "of": ("shop@1", "test"),
             "line": CALLS[life.told],
             "user": "mallory" if life.told == "wait" else None,
+            "tag": "mallory" if life.told == "wait" else None,
+            "trace": life.told == "wait",
         }
         for name, life in lives.items()
         if life.told is not None
@@ -230,6 +234,125 @@ def test_a_forked_child_has_its_own(service: Service) -> None:
     (event,) = service.last_words
     poll(lambda: len(service.files()) == 1)
     assert about(event)["line"] == "time.sleep(seconds)"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where last words cannot be left: what is made of the path, and the reason that is told."""
+
+    made: Callable[[Path], Path]
+    why: str
+    more: dict[str, str] = field(default_factory=lambda: {"NO_FILE": "1"})
+
+
+def a_link(path: Path) -> Path:
+    (path / "theirs").mkdir(mode=0o700)
+    (path / "words").symlink_to(path / "theirs")
+    return path / "words"
+
+
+def a_file(path: Path) -> Path:
+    (path / "words").touch()
+    return path / "words"
+
+
+def of_somebody_else(path: Path) -> Path:
+    if os.geteuid() != 0:
+        return Path("/usr")
+    (path / "words").mkdir(mode=0o777)
+    os.chown(path / "words", 12345, 12345)
+    return path / "words"
+
+
+PLACES = {
+    "a link": Place(a_link, "it is a link"),
+    "a file": Place(a_file, "File exists"),
+    "somebody else's": Place(of_somebody_else, "it belongs to another user"),
+    "no room for a file": Place(
+        lambda path: path / "words", "File too large|No space", {"NO_FILE": "1", "SIZE": "100"}
+    ),
+    "no room for words": Place(
+        lambda path: path / "words", "File too large|No space", {"SIZE": "2000"}
+    ),
+}
+if sys.platform == "linux":  # of root, too, nobody takes one there
+    PLACES["read-only"] = Place(lambda _: Path("/proc/words"), "No such file or directory")
+
+
+def test_where_no_words_can_be_left_there_is_one_warning(service: Service, tmp_path: Path) -> None:
+    """Neither exception nor file, and the application goes on; its stall is told as ever."""
+
+    def live(name: str) -> tuple[str, list[str], list[str]]:
+        below = tmp_path / name
+        below.mkdir()
+        path = PLACES[name].made(below)
+        more = {"SENTRY_LOOPSTALL_LAST_WORDS": str(path), **PLACES[name].more}
+        child = service.start("sleep", "goes_on", SERVER_NAME=name, **more)
+        output, errors = child.communicate(timeout=60)
+        assert (child.returncode, output) == (0, "goes on\n"), errors
+        return errors, [str(path)], sorted(map(str, below.rglob("*.words")))
+
+    with ThreadPoolExecutor(len(PLACES)) as pool:
+        lived = dict(zip(PLACES, pool.map(live, PLACES), strict=True))
+    for name, (errors, (path,), files) in lived.items():
+        warning = rf"sentry_loopstall uses no last words in {path}: ({PLACES[name].why})[^\n]*\n"
+        assert re.fullmatch(warning, errors), (name, errors)
+        assert files == []
+    told = {event["server_name"] for event in service.receiver.events}
+    assert told == set(PLACES)
+
+
+def test_of_what_is_no_whole_record_nothing_is_told(service: Service, tmp_path: Path) -> None:
+    """It goes, if it may be ours; what cannot be is left as it is."""
+    child = service.start("sleep")
+    killed(service, child)
+    (record,) = service.files()
+    content, base = record.read_bytes(), record.name.partition("-")[0]
+    first, _, rest = content.partition(b"\n")
+    broken = [
+        b"",
+        first[:100],
+        first + b"\n" + rest[: len(rest) // 2],
+        first.replace(b'"version": 1', b'"version": 2') + b"\n" + rest,
+        b"#!/bin/sh\necho theirs\n",
+        os.urandom(1000),
+        content * 20,
+        first + b'\nStack (most recent call first):\n  File "/srv/shop.py", line 3 in ma',
+    ]
+    for number, text in enumerate(broken):
+        (service.folder / f"{base}-{number:016x}.words").write_bytes(text)
+    secret = tmp_path / "secret"
+    secret.write_bytes(content)
+    theirs = [service.folder / f"{base}-{number:016x}.words" for number in (100, 101, 102)]
+    theirs[0].symlink_to(secret)
+    theirs[1].mkdir()
+    os.mkfifo(theirs[2])
+    theirs.append(service.folder / "theirs.words")
+    theirs[3].write_bytes(content)
+    heir = service.start("heir", SERVER_NAME="heir")
+    poll(lambda: set(service.files()) == set(theirs), timeout=30)
+    _, errors = heir.communicate("\n", timeout=30)
+    assert (heir.returncode, errors) == (0, "")
+    assert len(service.last_words) == 1
+    assert secret.read_bytes() == theirs[3].read_bytes() == content
+
+
+@on_linux
+def test_pytests_timeout_and_signals_of_faulthandler_work_beside_it(
+    service: Service, tmp_path: Path
+) -> None:
+    """All three speak of the same test, each into its own file."""
+    suite = SCENARIOS / "last_words_in_pytest.py"
+    options = ["--no-header", "--rootdir", str(tmp_path), "-o", "faulthandler_timeout=1"]
+    child = service.start_program("-m", "pytest", "-qqs", *options, str(suite))
+    service.wait_for_words(child)
+    words = service.words(child)
+    output, errors = child.communicate(timeout=60)
+    assert child.returncode == 0, output + errors
+    assert errors.count("Timeout (0:00:01)!") == 1
+    assert b" in block\n" in words
+    assert b"Timeout" not in words
+    assert service.files() == []
 
 
 @on_linux

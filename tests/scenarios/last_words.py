@@ -6,8 +6,10 @@ UNTIL says what comes then. It prints `ready` before it blocks and `blocks` as i
 
 import asyncio
 import ctypes
+import hashlib
 import os
 import re
+import resource
 import signal
 import sys
 import time
@@ -33,7 +35,7 @@ sentry_sdk.init(
     release=os.environ.get("RELEASE", "shop@1"),
     environment=os.environ.get("ENVIRONMENT", "test"),
     debug=bool(os.environ.get("DEBUG")),
-    server_name=os.environ.get("SERVER_NAME", "first"),
+    server_name=os.environ.setdefault("SERVER_NAME", "first"),
     before_send=before_send,
     auto_enabling_integrations=False,
     integrations=[LoopStallIntegration(threshold=float(os.environ.get("THRESHOLD", "0.1")))],
@@ -92,9 +94,13 @@ async def file_is_there() -> None:
 
 
 async def main() -> None:
+    if "SIZE" in os.environ:  # bytes that a file may have, as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ["SIZE"]),) * 2)
     if "NO_FILE" not in os.environ:
         await file_is_there()
     await asyncio.sleep(float(os.environ.get("IDLE", "0.2")))
+    trace_id = hashlib.md5(os.environ["SERVER_NAME"].encode()).hexdigest()
+    sentry_sdk.continue_trace({"sentry-trace": f"{trace_id}-{trace_id[:16]}"})
     sentry_sdk.set_user({"id": "mallory"})
     sentry_sdk.set_tag("who", "mallory")
     sentry_sdk.set_extra("secret", "s3cr3t-of-mallory")

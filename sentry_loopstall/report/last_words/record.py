@@ -127,7 +127,7 @@ def parse(content: bytes) -> Record | None:
     """What a file holds; None for one that is cut off, or none of ours."""
     try:
         return _parse(content)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None
 
 
