@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from .children import SCENARIOS
-from .conftest import poll
+from .conftest import Event, poll
 from .dying import (
     SUPERVISED,
     Server,
@@ -234,6 +234,39 @@ def test_a_forked_child_has_its_own(service: Service) -> None:
     (event,) = service.last_words
     poll(lambda: len(service.files()) == 1)
     assert about(event)["line"] == "time.sleep(seconds)"
+
+
+@on_linux
+@pytest.mark.parametrize(("loop", "user"), [("asyncio", "mallory"), ("uvloop", None)])
+def test_who_lives_on_knows_which_operator_held_the_gil(
+    service: Service, loop: str, user: str | None
+) -> None:
+    """Nobody got to look while it did, and then the loop computed in another function.
+
+    Where the loop does not say that it was the same callback, it is nobody's request.
+    """
+    event = next(filter(None, (of_operator(service, loop) for _ in range(3))))
+    (exception,) = event["exception"]["values"]
+    told = re.fullmatch(
+        r"__main__\.Shop\.search blocked the event loop for ([\d.]+) s in True in answers",
+        exception["value"],
+    )
+    assert told is not None, exception["value"]
+    assert float(told[1]) >= 3.4
+    functions = [frame["function"] for frame in exception["stacktrace"]["frames"]]
+    assert functions[-3:] == ["main", "block", "search"]
+    assert event.get("user", {}).get("id") == user
+    assert service.heirs() == []
+
+
+def of_operator(service: Service, loop: str) -> Event | None:
+    """What is told of it; None where the machine gave the process no CPU, and nobody is blamed."""
+    before = len(service.receiver.events)
+    child = service.start("operator", LOOP=loop)
+    poll(lambda: len(service.receiver.events) > before, timeout=30)
+    end(child, signal.SIGKILL)
+    event: Event = service.receiver.events[before]
+    return event if "loop_stall.culprit" in event["tags"] else None
 
 
 @dataclass(frozen=True)

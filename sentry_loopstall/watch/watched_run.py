@@ -16,7 +16,7 @@ from ..clock import process_cpu
 from ..estimate import Estimate
 from ..journal import Blocked
 from ..loan import Loan
-from ..recording import Gap, LoopThread, Recording, Sample, Variables
+from ..recording import Gap, Heard, LoopThread, Recording, Sample, Spoken, Variables
 from .callback_reader import ContextReader
 from .collector import CollectorClock, without_our_callback
 from .detector import IDLE, LoopState, Pulse, Step, Stretch, Timing, step
@@ -59,7 +59,8 @@ class Glance(NamedTuple):
     long. `on_since` is when detection was resumed: what began before is not looked at. `parked_at`
     is since when the watcher slept, if it was a loop that woke it. `for_gil`: it was the GIL that
     it waited for, or nobody can tell. `slept` is how often the watcher had been put to sleep before
-    it went to sleep itself, None where the platform does not count.
+    it went to sleep itself, None where the platform does not count. `spoken` is what C code wrote
+    of the loop while it waited.
     """
 
     late: float = 0.0
@@ -68,6 +69,7 @@ class Glance(NamedTuple):
     parked_at: float | None = None
     for_gil: bool = True
     slept: int | None = None
+    spoken: Spoken | None = None
 
 
 Others = Callable[[int], Sequence[Activity]]
@@ -424,6 +426,7 @@ class WatchedRun:
         if recorder is None:
             return
         recorder.add_others(others(self.probe.thread_id))
+        _hear(recorder, glance, reading)
         is_stall = reading.at - decided.state.started_at >= timing.threshold
         threads_wanted = decided.trap or is_stall
         if timing.all_threads and threads_wanted and not recorder.has_threads_of_stall:
@@ -471,6 +474,7 @@ class WatchedRun:
             recorder.loan.give_back()
             return
         recorder.add_others(others(self.probe.thread_id))
+        _hear(recorder, glance, look.reading)
         if glance.gap is not None:
             recorder.add_gap(glance.gap)
         after = self._fully(look.reading)
@@ -547,6 +551,12 @@ class WatchedRun:
         )
         self.full, self._was_read_fully = full, True
         return full
+
+
+def _hear(recorder: Recorder, glance: Glance, reading: Reading) -> None:
+    since = glance.parked_at if glance.gap is None else glance.gap.at
+    if glance.spoken is not None and since is not None and since <= glance.spoken.at <= reading.at:
+        recorder.heard.append(Heard(*glance.spoken, since, reading.at))
 
 
 def _seconds(stretch: Stretch) -> float:

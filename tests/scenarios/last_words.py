@@ -13,6 +13,7 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import sentry_sdk
@@ -43,6 +44,14 @@ sentry_sdk.init(
 
 
 class Shop:
+    def search(self, answers: Iterable[bool]) -> bool:
+        return True in answers
+
+    def compute(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            pass
+
     def match(self, text: str) -> object:
         return RULE.match(text)
 
@@ -61,6 +70,9 @@ def block() -> None:
     shop = Shop()
     if WHAT == "regex":
         shop.match("a" * 40 + "b")
+    elif WHAT == "operator":  # nothing looks at who wants the GIL as it has ended
+        shop.search(map((time.monotonic() + 3.5).__lt__, iter(time.monotonic, None)))
+        shop.compute(0.3)
     elif WHAT == "regex_for":  # holds the GIL, and comes back
         ctypes.PyDLL(None).usleep(int(UNTIL))
     elif WHAT == "expected":
@@ -115,7 +127,7 @@ async def main() -> None:
         block()
     await asyncio.sleep(0)
     print("goes on", flush=True)
-    if UNTIL == "then_waits" or WHAT in ("idle", "regex_for"):
+    if UNTIL == "then_waits" or WHAT in ("idle", "operator", "regex_for"):
         await asyncio.sleep(60)
 
 

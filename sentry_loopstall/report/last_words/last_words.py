@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from ...clock import epoch, monotonic
 from ...log import log_once, logger
 from ...options import Options
-from ...recording import LoopThread, Recording
+from ...recording import LoopThread, Recording, Spoken
 from ..late_loading import forks_wait
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 AFTER = 2.0  # seconds that a stretch must be old, and
 THRESHOLDS = 2  # so many times the threshold
 PATIENCE = 10.0  # seconds that `init()` may take until there is a client
+BORN = epoch()
 _FILE: object = getattr(sys.modules.get("__main__"), "__dict__", {}).get("__file__")
 MAIN = _FILE if type(_FILE) is str else None
 SOON = 0.02  # seconds between looks for one
@@ -88,11 +89,14 @@ class LastWords:
         self._pushed_at = NEVER
         self._fires_at = float("inf")
         self._looks_until = NEVER
+        # When they fire that were set last, and what they wrote that the watcher has not got yet.
+        self._fired_at = NEVER
+        self._spoken: Spoken | None = None
 
     # The watcher
 
-    def turn(self) -> None:
-        """The watcher has a turn: what C code wrote for want of one goes.
+    def turn(self) -> Spoken | None:
+        """The watcher has a turn: what C code wrote for want of one goes, and is given.
 
         If its stretch goes on, that is told from here on by what Python sees of it.
         """
@@ -101,7 +105,13 @@ class LastWords:
             self._looks_until, self._fires_at = now + LOOK_FOR, float("inf")
         file = self._file
         if now < self._looks_until and file is not None:
-            file.clear_if_spoken()
+            self._keep_spoken(file.clear_if_spoken())
+        spoken, self._spoken = self._spoken, None
+        return spoken
+
+    def _keep_spoken(self, written: bytes) -> None:
+        if written:
+            self._spoken = Spoken(self._fired_at, written.decode(errors="replace"))
 
     def look(self, runs: Sequence[AliveLike], after: float, between: float) -> None:
         """The watcher had a turn."""
@@ -131,7 +141,8 @@ class LastWords:
         for run in runs:
             if run.native_id is not None:
                 switch.set(run.native_id, seconds)
-        self._after, self._pushed_at, self._fires_at = after, now, now + seconds
+        self._after, self._pushed_at = after, now
+        self._fires_at = self._fired_at = now + seconds
 
     def _open(self, options: Options, after: float, runs: Sequence[AliveLike]) -> None:
         """Make the file, once, and say in it which loops there are."""
@@ -181,7 +192,7 @@ class LastWords:
         try:
             self._is_set = True
             switch.set(native_id, self._after)
-            self._fires_at = monotonic() + self._after
+            self._fires_at = self._fired_at = monotonic() + self._after
         except Exception:  # noqa: BLE001 - never into the application
             log_once("last words", "sentry_loopstall leaves no last words", exc_info=True)
 
@@ -189,7 +200,7 @@ class LastWords:
         """A late stretch is over."""
         file = self._file
         if file is not None:
-            file.clear_if_spoken(thread_id)
+            self._keep_spoken(file.clear_if_spoken(thread_id))
 
     def left(self, where: LoopThread, native_id: int | None) -> None:
         """A run is over, and the thread may end."""
