@@ -12,7 +12,7 @@ import fcntl  # not on Windows, which has no such locks
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -103,6 +103,15 @@ class Folder:
             os.close(dead.descriptor)
             return True
         return False
+
+    def remove_if(self, is_ours: Callable[[Dead], bool]) -> None:
+        """Remove files of processes that are gone, of any service."""
+        for dead in self._dead():
+            try:
+                if is_ours(dead):
+                    self.remove(dead.name)
+            finally:
+                os.close(dead.descriptor)
 
     def dead(self, service: str) -> Iterator[Dead]:
         """The files of a service whose processes are gone; what is older than a day goes.

@@ -21,7 +21,7 @@ from ..late_loading import forks_wait
 
 if TYPE_CHECKING:
     from .dead_mans_switch import DeadMansSwitch
-    from .folder import Folder
+    from .folder import Dead, Folder
     from .heir import Inherit
     from .own_file import OwnFile
 
@@ -264,6 +264,7 @@ class LastWords:
             folder = _folder(options, makes=False)
             if folder is not None:
                 if folder.may_have_dead():
+                    folder.remove_if(_was_this_process)
                     self._want()
                 folder.close()
         except Exception:  # noqa: BLE001 - never into the application
@@ -335,6 +336,19 @@ def _switch_for(file: OwnFile, runs: Sequence[AliveLike]) -> DeadMansSwitch | No
         return None if native_id is None else DeadMansSwitch(file.descriptor, native_id)
     except Exception:  # noqa: BLE001 - no `ctypes`, no such system: the other half of it works
         return None
+
+
+def _was_this_process(dead: Dead) -> bool:
+    """Whether another program left it that has become this one.
+
+    Nobody could tell that any more once this one has ended as well.
+    """
+    from . import life, record  # noqa: PLC0415 - as above
+
+    left = record.read(dead.descriptor, dead.size)
+    if left is None or left.life.started is None:
+        return False
+    return (left.life.pid, left.life.started) == life.own()
 
 
 def _first_line(threshold: float, after: float, threads: tuple[LoopThread, ...]) -> bytes:
