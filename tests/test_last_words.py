@@ -237,15 +237,18 @@ def test_a_forked_child_has_its_own(service: Service) -> None:
 
 
 @on_linux
-@pytest.mark.parametrize(("loop", "user"), [("asyncio", "mallory"), ("uvloop", None)])
+@pytest.mark.parametrize(
+    ("loop", "idle", "user"),
+    [("asyncio", "0.2", "mallory"), ("asyncio", "2.5", "mallory"), ("uvloop", "0.2", None)],
+)
 def test_who_lives_on_knows_which_operator_held_the_gil(
-    service: Service, loop: str, user: str | None
+    service: Service, loop: str, idle: str, user: str | None
 ) -> None:
     """Nobody got to look while it did, and then the loop computed in another function.
 
     Where the loop does not say that it was the same callback, it is nobody's request.
     """
-    event = next(filter(None, (of_operator(service, loop) for _ in range(3))))
+    event = next(filter(None, (of_operator(service, loop, idle) for _ in range(3))))
     (exception,) = event["exception"]["values"]
     told = re.fullmatch(
         r"__main__\.Shop\.search blocked the event loop for ([\d.]+) s in True in answers",
@@ -259,10 +262,10 @@ def test_who_lives_on_knows_which_operator_held_the_gil(
     assert service.heirs() == []
 
 
-def of_operator(service: Service, loop: str) -> Event | None:
+def of_operator(service: Service, loop: str, idle: str) -> Event | None:
     """What is told of it; None where the machine gave the process no CPU, and nobody is blamed."""
     before = len(service.receiver.events)
-    child = service.start("operator", LOOP=loop)
+    child = service.start("operator", LOOP=loop, IDLE=idle)
     poll(lambda: len(service.receiver.events) > before, timeout=30)
     end(child, signal.SIGKILL)
     event: Event = service.receiver.events[before]

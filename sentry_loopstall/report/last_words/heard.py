@@ -28,7 +28,9 @@ def with_heard(recording: Recording, rules: InAppRules) -> tuple[Recording, Gues
     """The recording with one more sample for each time of which something was written."""
     guesses: Guesses = set()
     samples = [*recording.samples]
-    for heard in recording.heard:
+    for told in recording.heard:
+        # It may have been parked for long before the loop went on.
+        heard = told._replace(since=max(told.since, recording.started_at))
         number = next((i for i, one in enumerate(samples) if one.at >= heard.until), len(samples))
         _insert(samples, number, heard, rules, guesses)
     return recording._replace(samples=tuple(samples), heard=()), guesses
@@ -58,7 +60,7 @@ def _insert(
         frames=frames,
         late=heard.until - heard.since,
         variables=(),
-        for_gil=True,
+        for_gil=beside.for_gil,
         asleep=None,
     )
     if not is_same:
