@@ -155,12 +155,32 @@ class Waiting(NamedTuple):
     overdue: tuple[tuple[Callback, str | None], ...] = ()
 
 
+class Spoken(NamedTuple):
+    """What C code wrote of a loop's thread when the watcher had got no turn for long.
+
+    `text` is a traceback as `faulthandler` has it, of the moment `at` (monotonic seconds).
+    """
+
+    at: float
+    text: str
+
+
+class Heard(NamedTuple):
+    """The same of a stall, with the time in which the watcher was kept away; monotonic seconds."""
+
+    at: float
+    text: str
+    since: float
+    until: float
+
+
 class Recording(NamedTuple):
     """One stall as the watcher saw it; times are monotonic seconds unless said otherwise.
 
     `expected` are the `expected_block`s entered and left within it. `late_poll`: the loop did not
     run callbacks, its poll came back late. `callbacks` is how many the stretch ran, `queued`
-    those that were still to run when it was first seen late. `threads` is for `threads="all"`,
+    those that were still to run when it was first seen late. `heard` is not among the samples yet.
+    `threads` is for `threads="all"`,
     `beside` the same where the loop's thread waited, for whoever is in the same code. `loan` has
     all that was borrowed. `is_over` makes it the last words of this process, kept as long as that
     says that the stretch goes on; None for what is told.
@@ -184,6 +204,7 @@ class Recording(NamedTuple):
     expected: tuple[ExpectedTime, ...] = ()
     loan: Loan | None = None
     is_over: Callable[[], bool] | None = None
+    heard: tuple[Heard, ...] = ()
 
     def give_back(self) -> None:
         """Let the application have what was borrowed: nobody reads this any more."""

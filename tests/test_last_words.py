@@ -2,121 +2,43 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
-import threading
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from example_app.receiver import EnvelopeReceiver
-
-from .children import SCENARIOS, environment
+from .children import SCENARIOS
 from .conftest import Event, poll
+from .dying import (
+    SUPERVISED,
+    Server,
+    Service,
+    about,
+    end,
+    ends_by,
+    pids_of,
+    read,
+    running_service,
+    time_passes,
+    told_after_nap,
+    told_of_killed_worker,
+)
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no locks for it")
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="its kernel has the timers")
 
-SCRIPT = SCENARIOS / "last_words.py"
-
-
-@dataclass
-class Service:
-    """Processes of one service, and what arrives of them."""
-
-    receiver: EnvelopeReceiver
-    folder: Path
-    children: list[subprocess.Popen[str]] = field(default_factory=list)
-
-    def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
-        """A process of it, as it begins to do what it is told."""
-        child = subprocess.Popen(
-            [sys.executable, str(SCRIPT), *arguments],
-            env=environment(
-                **{
-                    "RECEIVER_DSN": self.receiver.dsn,
-                    "SENTRY_LOOPSTALL_LAST_WORDS": str(self.folder),
-                    **more,
-                }
-            ),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.children.append(child)
-        assert child.stdout is not None
-        assert child.stdout.readline() == "blocks\n", child.communicate()
-        return child
-
-    def words(self, child: subprocess.Popen[str]) -> bytes:
-        """What the file of a process says behind its first line."""
-        with contextlib.suppress(FileNotFoundError):
-            for path in self.folder.iterdir():
-                with contextlib.suppress(FileNotFoundError):
-                    first, _, rest = path.read_bytes().partition(b"\n")
-                    if f'"pid": {child.pid},'.encode() in first:
-                        return rest
-        return b""
-
-    def files(self) -> list[Path]:
-        return list(self.folder.iterdir()) if self.folder.exists() else []
-
-    def wait_for_words(self, child: subprocess.Popen[str]) -> None:
-        try:
-            poll(lambda: bool(self.words(child)), timeout=30)
-        except AssertionError:
-            raise AssertionError(child.args) from None
-
-    def heirs(self, number: int = 1, **more: str) -> list[Event]:
-        """What is told when the next ones start, once no file is left of who is gone."""
-        with ThreadPoolExecutor(number) as pool:
-            heirs = list(
-                pool.map(lambda _: self.start("heir", SERVER_NAME="heir", **more), range(number))
-            )
-        poll(lambda: not self.files(), timeout=30)
-        for heir in heirs:
-            _, errors = heir.communicate("\n", timeout=30)
-            assert heir.returncode == 0, errors
-            assert errors == ""
-        return self.last_words
-
-    @property
-    def last_words(self) -> list[Event]:
-        return [event for event in self.receiver.events if event["level"] == "fatal"]
-
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    with EnvelopeReceiver() as receiver:
-        running = Service(receiver, tmp_path / "words")
-        try:
-            yield running
-        finally:
-            for child in running.children:
-                child.kill()
-                child.communicate()
-
-
-def end(child: subprocess.Popen[str], how: int) -> None:
-    child.send_signal(how)
-    child.wait()
-
-
-def time_passes(seconds: float) -> None:
-    """Nothing happens that could be waited for: that is what is tested."""
-    threading.Event().wait(seconds)
+    with running_service(tmp_path) as running:
+        yield running
 
 
 # How a process ends
@@ -230,26 +152,13 @@ def test_told_is_who_was_killed_in_an_old_stretch_and_nobody_else(
             "of": ("shop@1", "test"),
             "line": CALLS[life.told],
             "user": "mallory" if life.told == "wait" else None,
+            "tag": "mallory" if life.told == "wait" else None,
+            "trace": life.told == "wait",
         }
         for name, life in lives.items()
         if life.told is not None
     }
     assert len(service.last_words) == len(told)
-
-
-def about(event: Event) -> dict[str, Any]:
-    context = event["contexts"]["loop_stall"]
-    (exception,) = event["exception"]["values"]
-    line = exception["stacktrace"]["frames"][-1]["context_line"].strip()
-    return {
-        "level": event["level"],
-        "title": re.sub(r"\b[2-9]\.\d s", "N s", exception["value"]),
-        "fingerprint": event["fingerprint"],
-        "killed": (context["killed"], context["ongoing"]),
-        "of": (event["release"], event["environment"]),
-        "line": line.removeprefix("return "),
-        "user": event.get("user", {}).get("id"),
-    }
 
 
 @pytest.mark.parametrize("number", [1, 8])
@@ -323,88 +232,193 @@ def test_a_forked_child_has_its_own(service: Service) -> None:
     service.start("heir", SERVER_NAME="heir")
     poll(lambda: bool(service.last_words), timeout=30)
     (event,) = service.last_words
-    assert len(service.files()) == 1
+    poll(lambda: len(service.files()) == 1)
     assert about(event)["line"] == "time.sleep(seconds)"
 
 
-def read(path: Path) -> bytes:
-    with contextlib.suppress(FileNotFoundError):
-        return path.read_bytes()
-    return b""
+@on_linux
+@pytest.mark.parametrize(
+    ("loop", "idle", "user"),
+    [("asyncio", "0.2", "mallory"), ("asyncio", "2.5", "mallory"), ("uvloop", "0.2", None)],
+)
+def test_who_lives_on_knows_which_operator_held_the_gil(
+    service: Service, loop: str, idle: str, user: str | None
+) -> None:
+    """Nobody got to look while it did, and then the loop computed in another function.
+
+    Where the loop does not say that it was the same callback, it is nobody's request.
+    """
+    event = next(filter(None, (of_operator(service, loop, idle) for _ in range(3))))
+    (exception,) = event["exception"]["values"]
+    told = re.fullmatch(
+        r"__main__\.Shop\.search blocked the event loop for ([\d.]+) s in True in answers",
+        exception["value"],
+    )
+    assert told is not None, exception["value"]
+    assert float(told[1]) >= 3.4
+    functions = [frame["function"] for frame in exception["stacktrace"]["frames"]]
+    assert functions[-3:] == ["main", "block", "search"]
+    assert event.get("user", {}).get("id") == user
+    assert service.heirs() == []
 
 
-SERVERS = {
-    "uvicorn": "uvicorn --workers=2 --host=127.0.0.1 --port={port} --log-level=warning",
-    "gunicorn": (
-        "gunicorn --workers=1 --timeout=4 --bind=127.0.0.1:{port} "
-        "--worker-class=uvicorn_worker.UvicornWorker"
+def of_operator(service: Service, loop: str, idle: str) -> Event | None:
+    """What is told of it; None where the machine gave the process no CPU, and nobody is blamed."""
+    before = len(service.receiver.events)
+    child = service.start("operator", LOOP=loop, IDLE=idle)
+    poll(lambda: len(service.receiver.events) > before, timeout=30)
+    end(child, signal.SIGKILL)
+    event: Event = service.receiver.events[before]
+    return event if "loop_stall.culprit" in event["tags"] else None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where last words cannot be left: what is made of the path, and the reason that is told."""
+
+    made: Callable[[Path], Path]
+    why: str
+    more: dict[str, str] = field(default_factory=lambda: {"NO_FILE": "1"})
+
+
+def a_link(path: Path) -> Path:
+    (path / "theirs").mkdir(mode=0o700)
+    (path / "words").symlink_to(path / "theirs")
+    return path / "words"
+
+
+def a_file(path: Path) -> Path:
+    (path / "words").touch()
+    return path / "words"
+
+
+def of_somebody_else(path: Path) -> Path:
+    if os.geteuid() != 0:
+        return Path("/usr")
+    (path / "words").mkdir(mode=0o777)
+    os.chown(path / "words", 12345, 12345)
+    return path / "words"
+
+
+PLACES = {
+    "a link": Place(a_link, "it is a link"),
+    "a file": Place(a_file, "File exists"),
+    "somebody else's": Place(of_somebody_else, "it belongs to another user"),
+    "no room for a file": Place(
+        lambda path: path / "words", "File too large|No space", {"NO_FILE": "1", "SIZE": "100"}
+    ),
+    "no room for words": Place(
+        lambda path: path / "words", "File too large|No space", {"SIZE": "2000"}
     ),
 }
+if sys.platform == "linux":  # of root, too, nobody takes one there
+    PLACES["read-only"] = Place(lambda _: Path("/proc/words"), "No such file or directory")
+
+
+def test_where_no_words_can_be_left_there_is_one_warning(service: Service, tmp_path: Path) -> None:
+    """Neither exception nor file, and the application goes on; its stall is told as ever."""
+
+    def live(name: str) -> tuple[str, list[str], list[str]]:
+        below = tmp_path / name
+        below.mkdir()
+        path = PLACES[name].made(below)
+        more = {"SENTRY_LOOPSTALL_LAST_WORDS": str(path), **PLACES[name].more}
+        child = service.start("sleep", "goes_on", SERVER_NAME=name, **more)
+        output, errors = child.communicate(timeout=60)
+        assert (child.returncode, output) == (0, "goes on\n"), errors
+        return errors, [str(path)], sorted(map(str, below.rglob("*.words")))
+
+    with ThreadPoolExecutor(len(PLACES)) as pool:
+        lived = dict(zip(PLACES, pool.map(live, PLACES), strict=True))
+    for name, (errors, (path,), files) in lived.items():
+        warning = rf"sentry_loopstall uses no last words in {path}: ({PLACES[name].why})[^\n]*\n"
+        assert re.fullmatch(warning, errors), (name, errors)
+        assert files == []
+    told = {event["server_name"] for event in service.receiver.events}
+    assert told == set(PLACES)
+
+
+def test_of_what_is_no_whole_record_nothing_is_told(service: Service, tmp_path: Path) -> None:
+    """It goes, if it may be ours; what cannot be is left as it is."""
+    child = service.start("sleep")
+    killed(service, child)
+    (record,) = service.files()
+    content, base = record.read_bytes(), record.name.partition("-")[0]
+    first, _, rest = content.partition(b"\n")
+    broken = [
+        b"",
+        first[:100],
+        first + b"\n" + rest[: len(rest) // 2],
+        first.replace(b'"version": 1', b'"version": 2') + b"\n" + rest,
+        b"#!/bin/sh\necho theirs\n",
+        os.urandom(1000),
+        content * 20,
+        first + b'\nStack (most recent call first):\n  File "/srv/shop.py", line 3 in ma',
+    ]
+    for number, text in enumerate(broken):
+        (service.folder / f"{base}-{number:016x}.words").write_bytes(text)
+    secret = tmp_path / "secret"
+    secret.write_bytes(content)
+    theirs = [service.folder / f"{base}-{number:016x}.words" for number in (100, 101, 102)]
+    theirs[0].symlink_to(secret)
+    theirs[1].mkdir()
+    os.mkfifo(theirs[2])
+    theirs.append(service.folder / "theirs.words")
+    theirs[3].write_bytes(content)
+    heir = service.start("heir", SERVER_NAME="heir")
+    poll(lambda: set(service.files()) == set(theirs), timeout=30)
+    _, errors = heir.communicate("\n", timeout=30)
+    assert (heir.returncode, errors) == (0, "")
+    assert len(service.last_words) == 1
+    assert secret.read_bytes() == theirs[3].read_bytes() == content
 
 
 @on_linux
-@pytest.mark.parametrize("server", SERVERS)
-@pytest.mark.parametrize("path", ["match", "wait"])
-def test_a_supervisor_kills_a_worker_that_hangs(service: Service, server: str, path: str) -> None:
-    """As it does for real; uvicorn only those that hold the GIL."""
-    command = SERVERS[server].split()
-    packages = {"uvicorn": ["uvicorn"], "gunicorn": ["gunicorn", "uvicorn_worker"]}[server]
-    if (server, path) == ("uvicorn", "wait"):
-        pytest.skip("its worker answers to the pings of the supervisor")
-    if not all(map(importlib.util.find_spec, packages)):
-        pytest.skip("not installed")
-    port = free_port()
-    with subprocess.Popen(
-        [
-            *(sys.executable, "-m"),
-            *(part.format(port=port) for part in command),
-            "tests.scenarios.last_words_app:app",
-        ],
-        env=environment(
-            RECEIVER_DSN=service.receiver.dsn,
-            SENTRY_LOOPSTALL_LAST_WORDS=str(service.folder),
-        ),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as running:
-        try:
-            poll(lambda: get(port, "/healthy") == b'"ok"', timeout=30)
-            workers = 2 if server == "uvicorn" else 1
-            poll(lambda: len(service.files()) == workers, timeout=30)
-            get(port, f"/{path}")
-            poll(lambda: bool(service.last_words), timeout=40)
-            poll(lambda: get(port, "/healthy") == b'"ok"', timeout=30)
-        finally:
-            running.terminate()
-            try:
-                running.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                os.killpg(running.pid, signal.SIGKILL)
-    (event,) = service.last_words
-    told = about(event)
-    assert told["title"].endswith(f"in {CALLS_OF_APP[path]}, until its process was killed")
-    assert told["line"] == CALLS_OF_APP[path]
-    if path == "wait":
-        assert event["transaction"] == "/wait"
-        assert event["user"] == {"id": "mallory"}
-    # The server ends by the signal itself: what its healthy workers leave, the next one takes away.
-    assert len(service.heirs(ENVIRONMENT="production", RELEASE="")) == 1
+def test_pytests_timeout_and_signals_of_faulthandler_work_beside_it(
+    service: Service, tmp_path: Path
+) -> None:
+    """All three speak of the same test, each into its own file."""
+    suite = SCENARIOS / "last_words_in_pytest.py"
+    options = ["--no-header", "--rootdir", str(tmp_path), "-o", "faulthandler_timeout=1"]
+    child = service.start_program("-m", "pytest", "-qqs", *options, str(suite))
+    service.wait_for_words(child)
+    words = service.words(child)
+    output, errors = child.communicate(timeout=60)
+    assert child.returncode == 0, output + errors
+    assert errors.count("Timeout (0:00:01)!") == 1
+    assert b" in block\n" in words
+    assert b"Timeout" not in words
+    assert service.files() == []
 
 
-CALLS_OF_APP = {"match": "RULE.match(text)", "wait": "time.sleep(60)"}
+@on_linux
+def test_a_supervisor_kills_a_worker_that_hangs(service: Service) -> None:
+    """As it does for real; uvicorn only those that hold the GIL. Gunicorn's are told elsewhere."""
+    told_of_killed_worker(service, SUPERVISED["uvicorn"], "match")
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+def test_a_server_that_is_told_to_stop_leaves_nothing(service: Service, tmp_path: Path) -> None:
+    """Though a stretch is old as it hears of it: that ends, and so does the server."""
+    changed = tmp_path / "changed.py"
+    changed.touch()
 
+    def reload(server: Server) -> None:
+        pids = pids_of(service, "reload")
+        changed.touch()
+        poll(lambda: bool(pids_of(service, "reload") - pids), timeout=30)
+        ends_by(signal.SIGTERM)(server)
 
-def get(port: int, path: str) -> bytes:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
-            content: bytes = answer.read()
-            return content
-    except OSError:
-        return b""
+    uvicorn = "uvicorn --host=127.0.0.1 --port={port} --log-level=warning"
+    stops = {
+        "SIGINT": (uvicorn, ends_by(signal.SIGINT)),
+        "SIGTERM": (uvicorn, ends_by(signal.SIGTERM)),
+        "workers": (f"{uvicorn} --workers=1 --loop=asyncio", ends_by(signal.SIGTERM)),
+        "reload": (f"{uvicorn} --reload --reload-dir={tmp_path}", reload),
+    }
+    with ThreadPoolExecutor(len(stops)) as pool:
+        for ended in [
+            pool.submit(told_after_nap, service, command, name, stop)
+            for name, (command, stop) in stops.items()
+        ]:
+            ended.result()
+    assert service.heirs(ENVIRONMENT="production") == []

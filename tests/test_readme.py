@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import configparser
 import contextlib
 import http.client
 import importlib.util
@@ -52,6 +53,7 @@ from sentry_loopstall.server_url import ServerUrl
 from sentry_loopstall.watch.variables import MAX_NAME, Reader
 
 from .conftest import DSN, Captured, Event, Init, KeepingTransport, poll
+from .dying import SUPERVISED
 from .frameworks.served import SERVED
 from .redis_process import RedisProcess, needs_redis
 
@@ -460,6 +462,31 @@ def test_the_terminal_command_names_culprit_and_cause(tmp_path: Path) -> None:
     assert "__main__.f blocked the event loop for 0.1" in ran.stderr
     assert EXPLANATIONS[Cause.BLOCKING_CALL].meaning in ran.stderr
     assert "Use `await asyncio.sleep()`" in ran.stderr
+
+
+def test_last_words_are_switched_on_as_in_their_tests() -> None:
+    """And where a service manager or a cluster makes a folder, that is the one that is named."""
+    text = section("Last words of a killed process")
+    (commands,) = blocks("sh", text)
+    assert [line for line in commands.splitlines() if not line.startswith("#")] == [
+        f"SENTRY_LOOPSTALL_LAST_WORDS=1 {server.readme} shop:app" for server in SUPERVISED.values()
+    ]
+    (of_systemd,) = blocks("ini", text)
+    unit = configparser.ConfigParser()
+    unit.read_string(of_systemd)
+    folder = f"/var/lib/{unit['Service']['StateDirectory']}"
+    assert unit["Service"]["Environment"] == f"SENTRY_LOOPSTALL_LAST_WORDS={folder}"
+    assert int(unit["Service"]["StateDirectoryMode"], 8) == 0o700
+    (of_kubernetes,) = blocks("yaml", text)
+    said = re.fullmatch(
+        r"#[^\n]*\n"
+        r"env: \[\{name: SENTRY_LOOPSTALL_LAST_WORDS, value: (?P<folder>[^}]+)/\w+\}\]\n"
+        r"volumeMounts: \[\{name: (?P<name>[^,]+), mountPath: (?P<mounted>[^}]+)\}\]\n"
+        r"volumes: \[\{name: (?P<volume>[^,]+), emptyDir: \{\}\}\]\n?",
+        of_kubernetes,
+    )
+    assert said is not None
+    assert (said["folder"], said["name"]) == (said["mounted"], said["volume"])
 
 
 def test_requirements_are_those_of_the_project() -> None:

@@ -16,6 +16,7 @@ from .context import Suppressed, who_waited
 from .detail import detail
 from .event import build_event
 from .frames import Presentation
+from .late_loading import forks_wait
 from .variables import add_variables
 
 
@@ -27,13 +28,22 @@ class Story:
     """
 
     def __init__(self, recording: Recording, listening: scope.Listening) -> None:
+        self._guesses: set[tuple[int, int]] = set()
+        self.rules = listening.rules
+        if recording.heard:
+            recording = detail("what C code wrote", partial(self._heard, recording), recording)
         self.recording = recording
         self._listening = listening
-        self.rules = listening.rules
         self._threshold = listening.options.threshold
         self._presentation = Presentation(
             listening.options.error_after, listening.context_lines, listening.rules
         )
+
+    def _heard(self, recording: Recording) -> Recording:
+        with forks_wait():
+            from .last_words.heard import with_heard  # noqa: PLC0415 - only few want it
+        recording, self._guesses = with_heard(recording, self.rules)
+        return recording
 
     @computed_once
     def bare(self) -> Diagnosis | None:
@@ -56,6 +66,8 @@ class Story:
         return diagnose(self.recording, self._threshold, self.rules, expression)
 
     def _call(self, frame: CodeFrame) -> str | None:
+        if (id(frame.code), frame.last_instruction) in self._guesses:
+            return None
         return detail("expressions", partial(self._presentation.call, frame), None)
 
     @computed_once

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from ..journal import Blocked
-from ..recording import Gap
+from ..recording import Gap, Spoken
 from .collector import CollectorClock
 from .detector import Pulse, Step
 from .evidence import ThrottleReader
@@ -22,7 +22,8 @@ class Glance(NamedTuple):
     long. `on_since` is when detection was resumed: what began before is not looked at. `parked_at`
     is since when the watcher slept, if it was a loop that woke it. `for_gil`: it was the GIL that
     it waited for, or nobody can tell. `slept` is how often the watcher had been put to sleep before
-    it went to sleep itself, None where the platform does not count.
+    it went to sleep itself, None where the platform does not count. `spoken` is what C code wrote
+    of the loop while it waited.
     """
 
     late: float = 0.0
@@ -31,6 +32,7 @@ class Glance(NamedTuple):
     parked_at: float | None = None
     for_gil: bool = True
     slept: int | None = None
+    spoken: Spoken | None = None
 
 
 Others = Callable[[int], Sequence[Activity]]

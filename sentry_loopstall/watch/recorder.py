@@ -13,6 +13,7 @@ from ..loan import Loan
 from ..recording import (
     Callback,
     Gap,
+    Heard,
     LoopThread,
     Measured,
     OtherThread,
@@ -67,6 +68,7 @@ class Recorder:
         self._waiters = WaiterReader(reader.transaction, self.loan, started_at)
         self._samples: list[Sample] = []
         self._gaps: list[Gap] = []
+        self.heard: list[Heard] = []
         self._others: dict[int, tuple[str, float | None, list[tuple[float, Any]]]] = {}
         self._callbacks: int | None = None
         self._queued: tuple[Callback, ...] | None = None
@@ -212,6 +214,7 @@ class Recorder:
             epoch_started_at=epoch() - (monotonic() - stretch.started_at),
             ongoing=ongoing,
             samples=tuple(self._samples),
+            heard=tuple(heard for heard in self.heard if heard.at > stretch.started_at),
             late_poll=late_poll,
             callbacks=self._ran_so_far() if ongoing else self._callbacks,
             queued=self._queued or (),

@@ -14,7 +14,7 @@ from typing import Any
 from ..estimate import Estimate
 from ..journal import Blocked
 from ..loan import Loan
-from ..recording import Gap, LoopThread, Recording, Sample, Variables
+from ..recording import Gap, Heard, LoopThread, Recording, Sample, Variables
 from .callback_reader import ContextReader
 from .collector import without_our_callback
 from .detector import IDLE, LoopState, Pulse, Stretch, Timing, step
@@ -301,6 +301,7 @@ class WatchedRun:
         if recorder is None:
             return
         recorder.add_others(others(self.probe.thread_id))
+        _hear(recorder, glance, reading)
         is_stall = reading.at - decided.state.started_at >= timing.threshold
         threads_wanted = decided.trap or is_stall
         if timing.all_threads and threads_wanted and not recorder.has_threads_of_stall:
@@ -349,6 +350,7 @@ class WatchedRun:
             recorder.loan.give_back()
             return
         recorder.add_others(others(self.probe.thread_id))
+        _hear(recorder, glance, look.reading)
         if glance.gap is not None:
             recorder.add_gap(glance.gap)
         after = self.clocks.read_fully(look.reading)
@@ -395,6 +397,12 @@ class WatchedRun:
         if seconds >= timing.threshold / 2:
             stalled = seconds >= timing.threshold
             self.estimate.add_stretch(*stretch, stalled=stalled, busy=0.0)
+
+
+def _hear(recorder: Recorder, glance: Glance, reading: Reading) -> None:
+    since = glance.parked_at if glance.gap is None else glance.gap.at
+    if glance.spoken is not None and since is not None and since <= glance.spoken.at <= reading.at:
+        recorder.heard.append(Heard(*glance.spoken, since, reading.at))
 
 
 def _blocked(recorder: Recorder, started_at: float, ended_at: float | None) -> Blocked:

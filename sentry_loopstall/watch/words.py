@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from ..recording import LoopThread
+from ..recording import LoopThread, Spoken
 
 
 class Alive(NamedTuple):
@@ -19,8 +19,8 @@ class Alive(NamedTuple):
 class Words(Protocol):
     """Who has the last words of this process ready; none of it raises or waits."""
 
-    def turn(self) -> None:
-        """The watcher has a turn, and has read what it reads."""
+    def turn(self) -> Spoken | None:
+        """The watcher has a turn, and has read what it reads; what C code wrote before that."""
 
     def look(self, runs: Sequence[Alive], after: float, between: float) -> None:
         """It has done what there was to do.
@@ -52,7 +52,7 @@ class NoWords:
     """Nobody wants any."""
 
     def turn(self) -> None:
-        """Nothing."""
+        """Nothing was written."""
 
     def look(self, runs: Sequence[Alive], after: float, between: float) -> None:
         """Nothing."""

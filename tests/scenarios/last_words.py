@@ -6,11 +6,14 @@ UNTIL says what comes then. It prints `ready` before it blocks and `blocks` as i
 
 import asyncio
 import ctypes
+import hashlib
 import os
 import re
+import resource
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import sentry_sdk
@@ -33,7 +36,7 @@ sentry_sdk.init(
     release=os.environ.get("RELEASE", "shop@1"),
     environment=os.environ.get("ENVIRONMENT", "test"),
     debug=bool(os.environ.get("DEBUG")),
-    server_name=os.environ.get("SERVER_NAME", "first"),
+    server_name=os.environ.setdefault("SERVER_NAME", "first"),
     before_send=before_send,
     auto_enabling_integrations=False,
     integrations=[LoopStallIntegration(threshold=float(os.environ.get("THRESHOLD", "0.1")))],
@@ -41,6 +44,14 @@ sentry_sdk.init(
 
 
 class Shop:
+    def search(self, answers: Iterable[bool]) -> bool:
+        return True in answers
+
+    def compute(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            pass
+
     def match(self, text: str) -> object:
         return RULE.match(text)
 
@@ -59,6 +70,9 @@ def block() -> None:
     shop = Shop()
     if WHAT == "regex":
         shop.match("a" * 40 + "b")
+    elif WHAT == "operator":  # nothing looks at who wants the GIL as it has ended
+        shop.search(map((time.monotonic() + 3.5).__lt__, iter(time.monotonic, None)))
+        shop.compute(0.3)
     elif WHAT == "regex_for":  # holds the GIL, and comes back
         ctypes.PyDLL(None).usleep(int(UNTIL))
     elif WHAT == "expected":
@@ -92,9 +106,13 @@ async def file_is_there() -> None:
 
 
 async def main() -> None:
+    if "SIZE" in os.environ:  # bytes that a file may have, as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ["SIZE"]),) * 2)
     if "NO_FILE" not in os.environ:
         await file_is_there()
     await asyncio.sleep(float(os.environ.get("IDLE", "0.2")))
+    trace_id = hashlib.md5(os.environ["SERVER_NAME"].encode()).hexdigest()
+    sentry_sdk.continue_trace({"sentry-trace": f"{trace_id}-{trace_id[:16]}"})
     sentry_sdk.set_user({"id": "mallory"})
     sentry_sdk.set_tag("who", "mallory")
     sentry_sdk.set_extra("secret", "s3cr3t-of-mallory")
@@ -109,7 +127,7 @@ async def main() -> None:
         block()
     await asyncio.sleep(0)
     print("goes on", flush=True)
-    if UNTIL == "then_waits" or WHAT in ("idle", "regex_for"):
+    if UNTIL == "then_waits" or WHAT in ("idle", "operator", "regex_for"):
         await asyncio.sleep(60)
 
 

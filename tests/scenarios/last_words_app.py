@@ -6,6 +6,7 @@ import time
 
 import sentry_sdk
 from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse
 
 from sentry_loopstall import LoopStallIntegration
 
@@ -16,7 +17,7 @@ sentry_sdk.init(
     traces_sample_rate=1.0,
     integrations=[LoopStallIntegration(threshold=0.2)],
 )
-app = FastAPI()
+app = FastAPI(default_response_class=PlainTextResponse)
 
 
 def match_all(text: str) -> object:

@@ -5,21 +5,21 @@ lock on it, which the kernel drops with the process and a forked child does not 
 ids of processes nor clocks are asked.
 """
 
-from __future__ import annotations
+# Annotations are no text here: a named tuple would compile each of them, a third of what it costs.
 
 import errno
 import fcntl  # not on Windows, which has no such locks
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
 from ...clock import epoch
 
-NAME = re.compile(r"(?P<service>[0-9a-f]{16})-[0-9a-f]{16}\.(?P<state>words|heir[1-9])")
-UNFINISHED = re.compile(r"\.[0-9a-f]{16}-[0-9a-f]{16}\.words")
+# With a dot before it, it is being made.
+NAME = re.compile(r"\.?(?P<service>[0-9a-f]{16})-[0-9a-f]{16}\.(words|heir[1-9])")
 MAX_FILES = 1000  # looked at; more are some other's mistake
 MAX_HEIRS = 2  # processes that may die over the same file, before nobody tries again
 OURS_ALONE = 0o700
@@ -104,6 +104,15 @@ class Folder:
             return True
         return False
 
+    def remove_if(self, is_ours: Callable[[Dead], bool]) -> None:
+        """Remove files of processes that are gone, of any service."""
+        for dead in self._dead():
+            try:
+                if is_ours(dead):
+                    self.remove(dead.name)
+            finally:
+                os.close(dead.descriptor)
+
     def dead(self, service: str) -> Iterator[Dead]:
         """The files of a service whose processes are gone; what is older than a day goes.
 
@@ -111,7 +120,7 @@ class Folder:
         """
         for dead in self._dead():
             match = NAME.fullmatch(dead.name)
-            if match is None or epoch() - dead.written_at > A_DAY:
+            if match is None or dead.name.startswith(".") or epoch() - dead.written_at > A_DAY:
                 self.remove(dead.name)
             elif match["service"] == service:
                 yield dead
@@ -142,11 +151,7 @@ class Folder:
             names = os.listdir(self._descriptor)
         except OSError:
             return []
-        return [
-            name
-            for name in sorted(names)[:MAX_FILES]
-            if NAME.fullmatch(name) or UNFINISHED.fullmatch(name)
-        ]
+        return [name for name in sorted(names)[:MAX_FILES] if NAME.fullmatch(name)]
 
     def _if_dead(self, name: str) -> Dead | None:
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -186,13 +191,6 @@ def write(descriptor: int, content: bytes) -> None:
     """
     if os.write(descriptor, content) != len(content):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def usual_path() -> str:
-    """Below the system's folder for temporary files, one for each user."""
-    import tempfile  # noqa: PLC0415 - it loads much
-
-    return os.path.join(tempfile.gettempdir(), f"sentry-loopstall-{os.geteuid()}")
 
 
 def _is_young(state: os.stat_result) -> bool:
@@ -245,9 +243,7 @@ def _opened(path: str) -> int:
 
 def _close_to_others(descriptor: int) -> None:
     """One that was made for us by hand; any other use of it is its user's."""
-    if any(
-        not (NAME.fullmatch(name) or UNFINISHED.fullmatch(name)) for name in os.listdir(descriptor)
-    ):
+    if not all(map(NAME.fullmatch, os.listdir(descriptor))):
         msg = "others may look into it, and it has other files: make one of mode 0700 for this"
         raise RefusedError(msg)
     os.fchmod(descriptor, OURS_ALONE)

@@ -18,7 +18,7 @@ from . import client, life, who
 from .folder import Dead, Folder
 from .known_code import KnownCode
 from .last_event import Ready, ready
-from .record import MAX_FILE, parse
+from .record import read
 
 
 class Inherit(Protocol):
@@ -51,9 +51,7 @@ def tell_of_dead(folder: Folder, inherit: Inherit, main: str | None) -> None:
 def _tell(
     folder: Folder, dead: Dead, listening: scope.Listening, inherit: Inherit, *, main: str | None
 ) -> None:
-    record = (
-        parse(os.pread(dead.descriptor, 2 * MAX_FILE, 0)) if dead.size <= 2 * MAX_FILE else None
-    )
+    record = read(dead.descriptor, dead.size)
     if record is None or (record.event is None and record.traceback is None):
         folder.remove(dead.name)
         return

@@ -33,14 +33,21 @@ class KnownCode:
     """Finds the code of frames. `born` is when the process began, seconds since 1970.
 
     `is_same_release`: it ran what is here now, so far as names tell; files that were changed since
-    are left out all the same. `main` is the file of the program, which its module does not tell
-    any more as it ends.
+    are left out all the same, and so are those of more than `most` bytes. `main` is the file of the
+    program, which its module does not tell any more as it ends.
     """
 
     def __init__(
-        self, born: float, rules: InAppRules, *, is_same_release: bool, main: str | None = None
+        self,
+        born: float,
+        rules: InAppRules,
+        *,
+        is_same_release: bool,
+        main: str | None = None,
+        most: int = MAX_SOURCE,
     ) -> None:
         self._main = main
+        self._most = most
         self._born = born
         self._rules = rules
         self._is_same_release = is_same_release
@@ -106,9 +113,9 @@ class KnownCode:
         try:
             with open(filename, "rb") as file:
                 state = os.fstat(file.fileno())
-                if max(state.st_mtime, state.st_ctime) > self._born or state.st_size > MAX_SOURCE:
+                if max(state.st_mtime, state.st_ctime) > self._born or state.st_size > self._most:
                     return None
-                source = file.read(MAX_SOURCE)
+                source = file.read(self._most)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 return compile(source, filename, "exec", dont_inherit=True)
@@ -138,8 +145,10 @@ def instruction_at(code: CodeType, lineno: int, called: str | None) -> tuple[int
     if called is not None:
         named = [one for one in calls if called_name(code, one.offset) == called]
         calls = named or calls
-    elif not calls:
-        calls = [one for one in on_line if one.opname.startswith(_OPERATORS)]
+    else:
+        # Some hold the GIL for as long as a call, as a power of large numbers does.
+        some_operators = _COSTLY if calls else _OPERATORS
+        calls += [one for one in on_line if one.opname.startswith(some_operators)]
     spans = {span for one in calls if (span := _span(one)) is not None}
     around = [span for span in spans if all(_contains(span, other) for other in spans)]
     if around and (called is None or len(spans) == 1):
@@ -148,7 +157,8 @@ def instruction_at(code: CodeType, lineno: int, called: str | None) -> tuple[int
     return (some[0].offset, False) if some else (None, False)
 
 
-_OPERATORS = ("BINARY_OP", "BINARY_SUBSCR", "BINARY_SLICE", "COMPARE_OP", "CONTAINS_OP")
+_COSTLY = ("BINARY_OP", "COMPARE_OP", "CONTAINS_OP")
+_OPERATORS = (*_COSTLY, "BINARY_SUBSCR", "BINARY_SLICE")
 
 
 def _is_call(one: dis.Instruction) -> bool:

@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING, Protocol
 from ...clock import epoch, monotonic
 from ...log import log_once, logger
 from ...options import Options
-from ...recording import LoopThread, Recording
+from ...recording import LoopThread, Recording, Spoken
 from ..late_loading import forks_wait
 
 if TYPE_CHECKING:
     from .dead_mans_switch import DeadMansSwitch
-    from .folder import Folder
+    from .folder import Dead, Folder
     from .heir import Inherit
     from .own_file import OwnFile
 
 AFTER = 2.0  # seconds that a stretch must be old, and
 THRESHOLDS = 2  # so many times the threshold
 PATIENCE = 10.0  # seconds that `init()` may take until there is a client
+BORN = epoch()
 _FILE: object = getattr(sys.modules.get("__main__"), "__dict__", {}).get("__file__")
 MAIN = _FILE if type(_FILE) is str else None
 SOON = 0.02  # seconds between looks for one
@@ -88,11 +89,14 @@ class LastWords:
         self._pushed_at = NEVER
         self._fires_at = float("inf")
         self._looks_until = NEVER
+        # When they fire that were set last, and what they wrote that the watcher has not got yet.
+        self._fired_at = NEVER
+        self._spoken: Spoken | None = None
 
     # The watcher
 
-    def turn(self) -> None:
-        """The watcher has a turn: what C code wrote for want of one goes.
+    def turn(self) -> Spoken | None:
+        """The watcher has a turn: what C code wrote for want of one goes, and is given.
 
         If its stretch goes on, that is told from here on by what Python sees of it.
         """
@@ -101,7 +105,13 @@ class LastWords:
             self._looks_until, self._fires_at = now + LOOK_FOR, float("inf")
         file = self._file
         if now < self._looks_until and file is not None:
-            file.clear_if_spoken()
+            self._keep_spoken(file.clear_if_spoken())
+        spoken, self._spoken = self._spoken, None
+        return spoken
+
+    def _keep_spoken(self, written: bytes) -> None:
+        if written:
+            self._spoken = Spoken(self._fired_at, written.decode(errors="replace"))
 
     def look(self, runs: Sequence[AliveLike], after: float, between: float) -> None:
         """The watcher had a turn."""
@@ -131,7 +141,8 @@ class LastWords:
         for run in runs:
             if run.native_id is not None:
                 switch.set(run.native_id, seconds)
-        self._after, self._pushed_at, self._fires_at = after, now, now + seconds
+        self._after, self._pushed_at = after, now
+        self._fires_at = self._fired_at = now + seconds
 
     def _open(self, options: Options, after: float, runs: Sequence[AliveLike]) -> None:
         """Make the file, once, and say in it which loops there are."""
@@ -181,7 +192,7 @@ class LastWords:
         try:
             self._is_set = True
             switch.set(native_id, self._after)
-            self._fires_at = monotonic() + self._after
+            self._fires_at = self._fired_at = monotonic() + self._after
         except Exception:  # noqa: BLE001 - never into the application
             log_once("last words", "sentry_loopstall leaves no last words", exc_info=True)
 
@@ -189,7 +200,7 @@ class LastWords:
         """A late stretch is over."""
         file = self._file
         if file is not None:
-            file.clear_if_spoken(thread_id)
+            self._keep_spoken(file.clear_if_spoken(thread_id))
 
     def left(self, where: LoopThread, native_id: int | None) -> None:
         """A run is over, and the thread may end."""
@@ -250,9 +261,11 @@ class LastWords:
         if not options.last_words or self._closed:
             return
         try:
-            folder = _folder(options, makes=False)
+            # Most find nothing there; to load what reads it takes 3 ms.
+            folder = _folder(options, makes=False) if _has_files(options) else None
             if folder is not None:
                 if folder.may_have_dead():
+                    folder.remove_if(_was_this_process)
                     self._want()
                 folder.close()
         except Exception:  # noqa: BLE001 - never into the application
@@ -297,16 +310,34 @@ class LastWords:
                 folder.close()
 
 
+def _path(options: Options) -> str:
+    """As it is given, or below the system's folder for temporary files, one for each user."""
+    if options.last_words is not True:
+        return str(options.last_words)
+    import tempfile  # noqa: PLC0415 - it loads much, but so does the SDK
+
+    return os.path.join(tempfile.gettempdir(), f"sentry-loopstall-{os.geteuid()}")
+
+
+def _has_files(options: Options) -> bool:
+    try:
+        return bool(os.listdir(_path(options)))
+    except FileNotFoundError:
+        return False
+    except (OSError, AttributeError):  # not to be read, or Windows
+        return True  # it is said why not
+
+
 def _folder(options: Options, *, makes: bool = True) -> Folder | None:
     path = str(options.last_words)
     try:
         with forks_wait():
-            from .folder import Folder, RefusedError, usual_path  # noqa: PLC0415 - as above
+            from .folder import Folder, RefusedError  # noqa: PLC0415 - as above
     except ImportError:
         _warn(path, "this system has no locks on files that end with their process")
         return None
     try:
-        path = usual_path() if options.last_words is True else path
+        path = _path(options)
         return Folder(path) if makes or os.path.lexists(path) else None
     except RefusedError as error:
         _warn(path, str(error))
@@ -324,6 +355,19 @@ def _switch_for(file: OwnFile, runs: Sequence[AliveLike]) -> DeadMansSwitch | No
         return None if native_id is None else DeadMansSwitch(file.descriptor, native_id)
     except Exception:  # noqa: BLE001 - no `ctypes`, no such system: the other half of it works
         return None
+
+
+def _was_this_process(dead: Dead) -> bool:
+    """Whether another program left it that has become this one.
+
+    Nobody could tell that any more once this one has ended as well.
+    """
+    from . import life, record  # noqa: PLC0415 - as above
+
+    left = record.read(dead.descriptor, dead.size)
+    if left is None or left.life.started is None:
+        return False
+    return (left.life.pid, left.life.started) == life.own()
 
 
 def _first_line(threshold: float, after: float, threads: tuple[LoopThread, ...]) -> bytes:

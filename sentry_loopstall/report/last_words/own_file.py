@@ -62,12 +62,16 @@ class OwnFile:
         if is_over():
             self.clear(speaker)
 
-    def clear_if_spoken(self, speaker: object = None) -> None:
-        """Take away what C code wrote, which nobody told us of; or one speaker's."""
+    def clear_if_spoken(self, speaker: object = None) -> bytes:
+        """Take away what C code wrote, which nobody told us of, and give it; or one speaker's."""
+        written = b""
         if self._speaker is None or self._speaker == speaker:
             with suppress(OSError):
-                if os.fstat(self.descriptor).st_size > len(self._first):
+                if os.fstat(self.descriptor).st_size > len(self._first) and self.is_there():
+                    if self._speaker is None:
+                        written = os.pread(self.descriptor, MAX_FILE, len(self._first))
                     self.clear()
+        return written
 
     def clear(self, speaker: object = None) -> None:
         """Take the last words away: those of one speaker, or whoever's."""

@@ -99,6 +99,14 @@ def test_after_a_day_nothing_is_told(tmp_path: Path) -> None:
     assert names(tmp_path / "words") == []
 
 
+def test_what_this_process_left_as_another_program_is_removed_alone(tmp_path: Path) -> None:
+    for content in (b"ours\n", b"theirs\n"):
+        left_behind(tmp_path / "words", OTHER, content)
+    folder = Folder(str(tmp_path / "words"))
+    folder.remove_if(lambda dead: os.pread(dead.descriptor, 100, 0) == b"ours\n")
+    assert taken(folder, OTHER) == [b"theirs\n"]
+
+
 def test_it_and_its_files_are_closed_to_others(tmp_path: Path) -> None:
     before = os.umask(0)
     try:

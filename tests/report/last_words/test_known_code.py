@@ -27,6 +27,8 @@ SOURCE = dedent(
             return RULE.match(text) or RULE.search(text)
         def inside(self, text):
             return text in text + text
+        def power(self, text):
+            return 3 ** int(text)
         def caller(self, text):
             return str(self.match(text))
     def twice(a): return [(lambda: a.sort()), (lambda: b.sort())]
@@ -67,7 +69,8 @@ def now(**more: object) -> KnownCode:
         ("match", 5, "Shop.match", "RULE.match(text)"),
         ("both", 7, "Shop.both", "len(str(RULE.match(text)))"),
         ("one_or_other", 9, "Shop.one_or_other", None),
-        ("<lambda>", 14, "twice.<locals>.<lambda>", None),
+        ("power", 13, "Shop.power", "3 ** int(text)"),
+        ("<lambda>", 16, "twice.<locals>.<lambda>", None),
         ("missing", 5, "missing", None),
         ("match", 99, "match", None),
     ],
@@ -87,7 +90,7 @@ def test_an_operator_is_an_expression_too(source: Path) -> None:
 
 
 def test_a_caller_stands_on_the_call_of_the_next(source: Path) -> None:
-    frames = told(now(), Place(str(source), 5, "match"), Place(str(source), 13, "caller"))
+    frames = told(now(), Place(str(source), 5, "match"), Place(str(source), 15, "caller"))
     assert [frame[3] for frame in frames] == ["RULE.match(text)", "self.match(text)"]
 
 

@@ -84,6 +84,7 @@ def test_what_is_cut_off_does_not_count() -> None:
         first_line(LIFE._replace(pid="x")),  # type: ignore[arg-type]  # the same
         first_line(LIFE) + b'{"event": {"exception": []}}\n',
         first_line(LIFE) + b'{"event": 1}\n',
+        first_line(LIFE) + event_line(last_event(exception={"values": []})),
         first_line(LIFE) + b'{"event": \n',
     ],
     ids=lambda content: repr(content[:40]),
