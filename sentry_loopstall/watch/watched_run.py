@@ -426,7 +426,7 @@ class WatchedRun:
         if recorder is None:
             return
         recorder.add_others(others(self.probe.thread_id))
-        _hear(recorder, glance, reading)
+        _hear(recorder, glance, look)
         is_stall = reading.at - decided.state.started_at >= timing.threshold
         threads_wanted = decided.trap or is_stall
         if timing.all_threads and threads_wanted and not recorder.has_threads_of_stall:
@@ -474,7 +474,7 @@ class WatchedRun:
             recorder.loan.give_back()
             return
         recorder.add_others(others(self.probe.thread_id))
-        _hear(recorder, glance, look.reading)
+        _hear(recorder, glance, look)
         if glance.gap is not None:
             recorder.add_gap(glance.gap)
         after = self._fully(look.reading)
@@ -493,7 +493,9 @@ class WatchedRun:
         last, before, after = self.before, self.full, self._fully(reading)
         unseen = self._unseen(look, glance)
         if gap is None:  # it was parked, and a loop woke it
-            since: float | None = reading.at - asked_for_gil(before, after)
+            # What the kernel counts was read after it, and what blocks next may have come between.
+            asked = asked_for_gil(before, after) - (self.instruments.now() - reading.at)
+            since: float | None = reading.at - max(0.0, asked)
         else:
             polls = look.pulse.stretch is None
             since = wanted_since(
@@ -553,10 +555,12 @@ class WatchedRun:
         return full
 
 
-def _hear(recorder: Recorder, glance: Glance, reading: Reading) -> None:
-    since = glance.parked_at if glance.gap is None else glance.gap.at
-    if glance.spoken is not None and since is not None and since <= glance.spoken.at <= reading.at:
-        recorder.heard.append(Heard(*glance.spoken, since, reading.at))
+def _hear(recorder: Recorder, glance: Glance, look: Look) -> None:
+    # Without a gap it slept, or was kept from the second half of the look before.
+    since = look.before if glance.gap is None else glance.gap.at
+    spoken, now = glance.spoken, look.reading.at
+    if spoken is not None and since is not None and since <= spoken.at <= now:
+        recorder.heard.append(Heard(*spoken, since, now))
 
 
 def _seconds(stretch: Stretch) -> float:
