@@ -47,27 +47,30 @@ def wanted_in_vain(
     after: Reading,
     *,
     overdue: float | None,
+    now: float,
 ) -> float | None:
     """Since when the loop wanted to return from its poll, monotonic seconds; None if it did not."""
+    # What the kernel counts was read after the look, and what blocks next may have come between.
+    asked = max(0.0, asked_for_gil(full, after) - (now - look.reading.at))
     if gap is None:  # the watcher was parked, and a loop woke it
-        return look.reading.at - asked_for_gil(full, after)
+        return look.reading.at - asked
     busy = look.was_busy or look.pulse.stretch is not None
-    return wanted_since(gap, last, full, after, overdue=overdue, busy=busy)
+    return wanted_since(gap, last, after, asked=asked, overdue=overdue, busy=busy)
 
 
 def wanted_since(
-    gap: Gap, last: Reading, full: Reading, after: Reading, *, overdue: float | None, busy: bool
+    gap: Gap, last: Reading, after: Reading, *, asked: float, overdue: float | None, busy: bool
 ) -> float | None:
     """The earliest sign that the loop wanted to run, monotonic seconds; None without any.
 
-    `last` and `full` are the reading before the gap and the last full one, `after` the one that
-    ends it. `overdue` is what is left to be seen: a loop that is quicker than the watcher has come
-    back, run what was due and polls again. What the kernel counted stays. `busy`: it ran at the
-    look before, or does so now.
+    `last` is the reading before the gap, `after` the one that ends it, `asked` for how many seconds
+    the loop's thread asked for the GIL up to then, at most. `overdue` is what is left to be seen: a
+    loop that is quicker than the watcher has come back, run what was due and polls again. What the
+    kernel counted stays. `busy`: it ran at the look before, or does so now.
     """
     sign = None
     if was_kept_from_gil(gap):
-        sign = max(gap.at, after.at - asked_for_gil(full, after))
+        sign = max(gap.at, after.at - asked)
     elif busy and was_stopped(gap, last, after):
         sign = gap.at
     return min((moment for moment in (overdue, sign) if moment is not None), default=None)

@@ -301,7 +301,7 @@ class WatchedRun:
         if recorder is None:
             return
         recorder.add_others(others(self.probe.thread_id))
-        _hear(recorder, glance, reading)
+        _hear(recorder, glance, look)
         is_stall = reading.at - decided.state.started_at >= timing.threshold
         threads_wanted = decided.trap or is_stall
         if timing.all_threads and threads_wanted and not recorder.has_threads_of_stall:
@@ -350,7 +350,7 @@ class WatchedRun:
             recorder.loan.give_back()
             return
         recorder.add_others(others(self.probe.thread_id))
-        _hear(recorder, glance, look.reading)
+        _hear(recorder, glance, look)
         if glance.gap is not None:
             recorder.add_gap(glance.gap)
         after = self.clocks.read_fully(look.reading)
@@ -371,7 +371,9 @@ class WatchedRun:
         if gap is not None:
             polls = look.pulse.stretch is None
             overdue = overdue_since(self.probe.loop, look.due, gap, polls=polls)
-        since = wanted_in_vain(look, gap, last, before, after, overdue=overdue)
+        since = wanted_in_vain(
+            look, gap, last, before, after, overdue=overdue, now=self.instruments.now()
+        )
         if since is None:
             recorder.loan.give_back()
             return
@@ -399,10 +401,12 @@ class WatchedRun:
             self.estimate.add_stretch(*stretch, stalled=stalled, busy=0.0)
 
 
-def _hear(recorder: Recorder, glance: Glance, reading: Reading) -> None:
-    since = glance.parked_at if glance.gap is None else glance.gap.at
-    if glance.spoken is not None and since is not None and since <= glance.spoken.at <= reading.at:
-        recorder.heard.append(Heard(*glance.spoken, since, reading.at))
+def _hear(recorder: Recorder, glance: Glance, look: Look) -> None:
+    # Without a gap it slept, or was kept from the second half of the look before.
+    since = look.before if glance.gap is None else glance.gap.at
+    spoken, now = glance.spoken, look.reading.at
+    if spoken is not None and since is not None and since <= spoken.at <= now:
+        recorder.heard.append(Heard(*spoken, since, now))
 
 
 def _blocked(recorder: Recorder, started_at: float, ended_at: float | None) -> Blocked:

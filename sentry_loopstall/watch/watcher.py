@@ -393,8 +393,7 @@ class Watcher:
             ]
             glance = glance._replace(gap=self._own_wait.complete(gap, now))
             spoken = self._words.turn()
-            kept_away = for_gil or parked_at is not None
-            if kept_away and len(runs) == 1:  # it does not say of which loop it is
+            if len(runs) == 1:  # it does not say of which loop it is
                 glance = glance._replace(spoken=spoken)
             others = OthersOnce(self._others, runs[0].probe.thread_id if len(runs) == 1 else None)
             self._look_at_others(others, runs, glance, timing)

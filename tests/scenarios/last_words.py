@@ -110,6 +110,8 @@ async def main() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ["SIZE"]),) * 2)
     if "NO_FILE" not in os.environ:
         await file_is_there()
+    if WHAT == "operator":  # as it writes, others would get the GIL before the operator does
+        print("blocks", flush=True)
     await asyncio.sleep(float(os.environ.get("IDLE", "0.2")))
     trace_id = hashlib.md5(os.environ["SERVER_NAME"].encode()).hexdigest()
     sentry_sdk.continue_trace({"sentry-trace": f"{trace_id}-{trace_id[:16]}"})
@@ -120,7 +122,8 @@ async def main() -> None:
     if UNTIL == "handled":
         task: Any = asyncio.current_task()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    print("blocks", flush=True)
+    if WHAT != "operator":
+        print("blocks", flush=True)
     if WHAT == "short":
         return
     if WHAT != "idle":

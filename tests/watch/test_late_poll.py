@@ -7,7 +7,9 @@ import sys
 import pytest
 
 from sentry_loopstall.recording import Gap
-from sentry_loopstall.watch.late_poll import wanted_since
+from sentry_loopstall.watch.detector import IDLE, LoopState, Step
+from sentry_loopstall.watch.late_poll import asked_for_gil, wanted_in_vain, wanted_since
+from sentry_loopstall.watch.look import Look
 from sentry_loopstall.watch.reading import Reading
 
 INTERVAL = sys.getswitchinterval()
@@ -28,7 +30,9 @@ def since(
         at=10.0 + GAP_SECONDS, process=1.0 + computed, switches=100 + round(asked / INTERVAL)
     )
     gap = Gap(10.0, GAP_SECONDS, gap_switches)
-    return wanted_since(gap, LAST, LAST, after, overdue=overdue, busy=busy)
+    return wanted_since(
+        gap, LAST, after, asked=asked_for_gil(LAST, after), overdue=overdue, busy=busy
+    )
 
 
 KEPT_FROM_GIL = round(GAP_SECONDS / INTERVAL)
@@ -64,3 +68,14 @@ def test_a_busy_loop_of_a_stopped_process_wanted_to_go_on() -> None:
     assert since(busy=True) == 10.0
     assert since(busy=True, computed=0.15) == 10.0  # before and after the gap
     assert since(busy=True, gap_switches=2) == 10.0
+
+
+@pytest.mark.parametrize("gap", [None, Gap(10.0, GAP_SECONDS, KEPT_FROM_GIL)])
+def test_what_came_after_the_look_is_not_what_the_loop_waited_for(gap: Gap | None) -> None:
+    """The kernel's files are read after it, and for them the GIL may have to be waited for."""
+    seen = Reading(at=10.6, process=1.6, switches=None)
+    read = seen._replace(switches=100 + round(1.5 / INTERVAL))
+    look = Look(IDLE, seen, 9.9, Step(LoopState(), 0.0))
+    for later, found in [(12.1, 10.6), (11.9, 10.4), (20.0, 10.6)]:
+        told = wanted_in_vain(look, gap, LAST, LAST, read, overdue=None, now=later)
+        assert told == pytest.approx(found)
