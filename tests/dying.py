@@ -76,8 +76,14 @@ class Service:
         return list(self.folder.iterdir()) if self.folder.exists() else []
 
     def wait_for_words(self, child: subprocess.Popen[str]) -> None:
+        seen = [b""]
+
+        def are_all_there() -> bool:  # C code writes them frame by frame
+            seen.append(self.words(child))
+            return bool(seen[-1]) and seen[-1] == seen[-2]
+
         try:
-            poll(lambda: bool(self.words(child)), timeout=30)
+            poll(are_all_there, timeout=30)
         except AssertionError:
             raise AssertionError(child.args) from None
 
