@@ -239,7 +239,12 @@ def test_a_forked_child_has_its_own(service: Service) -> None:
 @on_linux
 @pytest.mark.parametrize(
     ("loop", "idle", "user"),
-    [("asyncio", "0.2", "mallory"), ("asyncio", "2.5", "mallory"), ("uvloop", "0.2", None)],
+    [
+        ("asyncio", "0.2", "mallory"),
+        # Two times in three: where the watcher was parked, it may be in the middle of its look.
+        pytest.param("asyncio", "2.5", "mallory", marks=pytest.mark.measured),
+        ("uvloop", "0.2", None),
+    ],
 )
 def test_who_lives_on_knows_which_operator_held_the_gil(
     service: Service, loop: str, idle: str, user: str | None

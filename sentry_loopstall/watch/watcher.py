@@ -391,8 +391,9 @@ class Watcher:
             looks = [
                 (run, self._read(run, glance, timing)) for run in runs if anew or run.look_at <= now
             ]
-            glance = glance._replace(gap=self._own_wait.complete(gap, now))
             spoken = self._words.turn()
+            if parked_at is None:  # else a loop is about to run, and a file lets it have the GIL
+                glance = glance._replace(gap=self._own_wait.complete(gap, now))
             if len(runs) == 1:  # it does not say of which loop it is
                 glance = glance._replace(spoken=spoken)
             others = OthersOnce(self._others, runs[0].probe.thread_id if len(runs) == 1 else None)
