@@ -47,6 +47,10 @@ def run(
     return captured.wait_for_stalls()[0]
 
 
+def about_nap(event: Event) -> bool:
+    return str(event["contexts"]["loop_stall"]["culprit"]).endswith(".nap")
+
+
 def in_app(event: Event) -> list[str]:
     frames = event["exception"]["values"][0]["stacktrace"]["frames"]
     return [frame["function"] for frame in frames if frame["in_app"]]
@@ -449,7 +453,9 @@ def test_only_the_blocked_tasks_scope_is_in_the_event(
         await asyncio.gather(*(request(who) for who in ("alice", "bob", "mallory", "carol")))
 
     runner(main())
-    (event,) = captured.wait_for_events()
+    poll(lambda: any(map(about_nap, captured.events)))
+    # On a busy machine something else may take long as well.
+    (event,) = [one for one in captured.wait_for_events() if about_nap(one)]
     assert event["user"] == {"id": "mallory"}
     assert event["tags"]["who"] == "mallory"
     assert event["transaction"] == "/mallory"
@@ -458,7 +464,7 @@ def test_only_the_blocked_tasks_scope_is_in_the_event(
     messages = [crumb["message"] for crumb in event["breadcrumbs"]["values"]]
     assert messages[0] == "crumb of mallory"
     assert not any(f"crumb of {other}" in messages for other in ("alice", "bob", "carol"))
-    (stall,) = captured.wait_for_stalls()
+    (stall,) = [one for one in captured.stalls if one.culprit and one.culprit.qualname == "nap"]
     assert stall.transaction == "/mallory"
 
 
