@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ..recording import Gap, Measured, Recording
 from ..stall import Cause
 from ..wait_for_gil import ASKS_FOR_GIL, STOPPED, switches_per_interval
-from .called import asks_for_collection
+from .known_calls import asks_for_collection
 from .samples import Blamed
 
 MOST = 0.5  # share of the time from which on something explains a stall

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..recording import Callback, OtherThread, Recording, Sample
-from .called import asks_for_collection, waits
 from .cause import COMPUTES, MOST, WAITS
 from .in_app import InAppRules
+from .known_calls import asks_for_collection, waits
 from .samples import Blamed, Stack, callback_key, classifier
 
 ABOUT_HALF = 0.4  # share of the stall's time from which on one thread is to blame by itself

@@ -1,4 +1,4 @@
-"""Runs on the Redis server, asked by the reporter thread: the rules of `limits.py` for a fleet.
+"""Runs on the Redis server, asked by the reporter thread: the rules of `judge.py` for a fleet.
 
 Redis runs a script as one step, so that two processes never share an event's place. It works from
 Redis 5 on (its effects are what replicas get, so it may read the clock) and on Valkey.

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from sentry_loopstall.diagnose.called import asks_for_collection, waits
 from sentry_loopstall.diagnose.in_app import InAppRules, classify
 from sentry_loopstall.diagnose.instructions import called_name
+from sentry_loopstall.diagnose.known_calls import asks_for_collection, waits
 from sentry_loopstall.recording import RawFrame
 
 from ..fakes import Source, frame, library, loop_frame

@@ -1,4 +1,4 @@
-"""Pure: runs anywhere. What a frame is calling, by its byte code.
+"""Pure: runs anywhere. Calls known by name: what waits without the GIL, what asks for a collection.
 
 No line of source is read for that, and nothing of the application is asked.
 """
