@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ..recording import Callback, OtherThread, Recording, Sample
 from .cause import COMPUTES, MOST, WAITS
 from .in_app import InAppRules
-from .known_calls import asks_for_collection, waits
+from .known_calls import asks_for_collection, computes_without_gil, waits
 from .samples import Blamed, Stack, callback_key, classifier
 
 ABOUT_HALF = 0.4  # share of the stall's time from which on one thread is to blame by itself
@@ -20,7 +20,7 @@ def find_holder(recording: Recording) -> OtherThread | None:
 
     That is the one that computed so long. A thread that waits while it holds the GIL uses no CPU:
     where nobody computed, the only one that was seen at work. Its samples are those that do not
-    wait, for who waits holds nothing.
+    wait, for who waits holds nothing, nor compute in a call that lets go of the GIL.
     """
     others, enough = recording.measured.others, ABOUT_HALF * recording.duration
     known = [other for other in others if other.on_cpu is not None]
@@ -41,7 +41,8 @@ def about_half(recording: Recording) -> OtherThread | None:
     """The thread that had the GIL as long as the loop's own, which computed, too."""
     measured = recording.measured
     everybody = (measured.on_cpu or 0.0) + sum(map(_on_cpu, measured.others))
-    largest = max(measured.others, key=_on_cpu, default=None)
+    needed_it = [other for other in measured.others if not _never_needed_gil(other)]
+    largest = max(needed_it, key=_on_cpu, default=None)
     enough = max(ABOUT_HALF * everybody, WAITS * recording.duration)
     return None if largest is None or _on_cpu(largest) < enough else largest
 
@@ -86,8 +87,16 @@ def _computed_by_nobody_known(recording: Recording) -> float:
 
 def _at_work(other: OtherThread, *, idle: bool = False) -> OtherThread | None:
     """The same thread with the samples that do not wait, if there are any."""
-    working = tuple(seen for seen in other.samples if not waits(seen[1], idle=idle))
+    working = tuple(
+        seen
+        for seen in other.samples
+        if not waits(seen[1], idle=idle) and not computes_without_gil(seen[1])
+    )
     return other._replace(samples=working) if working else None
+
+
+def _never_needed_gil(other: OtherThread) -> bool:
+    return bool(other.samples) and all(computes_without_gil(frames) for _, frames in other.samples)
 
 
 class Held(NamedTuple):

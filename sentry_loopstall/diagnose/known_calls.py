@@ -46,6 +46,13 @@ _MAY_WAIT = frozenset(
         *("sendall", "sendto", "result", "communicate", "fetchall", "fetchone", "execute", "query"),
     }
 )
+# Functions of C that compute, and let go of the GIL meanwhile: of hashlib, bcrypt, zlib, bz2, lzma.
+_COMPUTES_WITHOUT_GIL = frozenset(
+    {
+        *("pbkdf2_hmac", "scrypt", "hashpw", "checkpw", "kdf"),
+        *("compress", "decompress", "crc32", "adler32"),
+    }
+)
 _GC = "gc"
 
 
@@ -61,6 +68,11 @@ def waits(frames: tuple[RawFrame, ...], *, idle: bool = False) -> bool:
     if name in _WAITS or name == "__enter__":
         return True
     return name in _MAY_WAIT and (idle or is_standard_library(code.co_filename))
+
+
+def computes_without_gil(frames: tuple[RawFrame, ...]) -> bool:
+    """Whether a stack, innermost frame first, stands in a call that needs no GIL for its work."""
+    return bool(frames) and called_name(*frames[0][:2]) in _COMPUTES_WITHOUT_GIL
 
 
 def asks_for_collection(frames: tuple[CodeFrame, ...]) -> bool:

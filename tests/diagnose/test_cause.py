@@ -332,7 +332,10 @@ def thread(number: int, on_cpu: float | None, *stacks: RawFrame) -> OtherThread:
     return OtherThread(number, f"worker-{number}", on_cpu, seen)
 
 
-COMPUTES_IT = Source("def crunch():\n    compress(1)\n").frame("compress(1)")
+COMPUTES_IT = Source("def crunch():\n    render(1)\n").frame("render(1)")
+HASHES = Source("def hash_password():\n    hashlib.pbkdf2_hmac(1)\n").frame(
+    "hashlib.pbkdf2_hmac(1)"
+)
 POLLS = Source("def serve():\n    selector.select(1)\n").frame("selector.select(1)")
 RULES = InAppRules()
 
@@ -361,6 +364,16 @@ def test_a_watcher_that_waited_for_a_cpu_is_no_stopped_process(
     )
     seen = recording([sample(0.5, FRAME)], duration=0.5)._replace(measured=measured)
     assert told(seen).cause is cause
+
+
+@pytest.mark.parametrize("late_poll", [False, True])
+@pytest.mark.parametrize("others", [[thread(1, 0.5, HASHES)], [thread(1, None, HASHES)]])
+def test_who_computes_without_the_gil_did_not_hold_it(
+    others: list[OtherThread], late_poll: bool
+) -> None:
+    finding = told(contended(*others)._replace(late_poll=late_poll))
+    assert finding.cause is Cause.GIL_CONTENTION
+    assert (finding.culprit, finding.gil_holder) == (None, None)
 
 
 @pytest.mark.parametrize("late_poll", [False, True])
