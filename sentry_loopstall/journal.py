@@ -119,8 +119,9 @@ class Journal:
     def _kept(self, frames: tuple[RawFrame, ...]) -> tuple[RawFrame, ...]:
         """As much of a stack as a name needs: a long recursion takes 40 kB (measured)."""
         # By identity: the hash of a code object is that of all it contains.
-        by_code = {id(frame[0]): frame for frame in reversed(frames)}
-        innermost = {id(frame[0]): by_code[id(frame[0])] for frame in frames}
+        innermost: dict[int, RawFrame] = {}
+        for frame in frames:
+            innermost.setdefault(id(frame[0]), frame)
         short = tuple(itertools.islice(innermost.values(), MAX_FRAMES))
         if len(self._stacks) >= MAX_STACKS:
             self._stacks = {}

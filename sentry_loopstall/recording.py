@@ -179,11 +179,10 @@ class Recording(NamedTuple):
 
     `expected` are the `expected_block`s entered and left within it. `late_poll`: the loop did not
     run callbacks, its poll came back late. `callbacks` is how many the stretch ran, `queued`
-    those that were still to run when it was first seen late. `heard` is not among the samples yet.
-    `threads` is for `threads="all"`,
+    those that were still to run when it was first seen late. `threads` is for `threads="all"`,
     `beside` the same where the loop's thread waited, for whoever is in the same code. `loan` has
     all that was borrowed. `is_over` makes it the last words of this process, kept as long as that
-    says that the stretch goes on; None for what is told.
+    says that the stretch goes on; None for what is told. `heard` is not among the samples yet.
     """
 
     id: str

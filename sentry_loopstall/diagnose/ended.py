@@ -13,7 +13,7 @@ from functools import lru_cache
 from types import CodeType
 
 from ..recording import RawFrame
-from .instructions import called_name, is_awaiting, is_call, operation
+from .instructions import calls_by_name, is_awaiting, is_call, operation
 
 _IS_RESUMED = (
     inspect.CO_COROUTINE
@@ -21,6 +21,7 @@ _IS_RESUMED = (
     | inspect.CO_GENERATOR
     | inspect.CO_ASYNC_GENERATOR
 )
+_RETURNS = ("RETURN_VALUE", "RETURN_CONST")
 _RESUMES = frozenset({"__next__", "send", "throw", "close", "__await__", "__anext__"})
 
 
@@ -52,7 +53,7 @@ def with_ended(
 
 def is_ending(code: CodeType, last_instruction: int) -> bool:
     """Whether a frame stands where its function returns."""
-    return operation(code, last_instruction).startswith("RETURN_")
+    return operation(code, last_instruction) in _RETURNS
 
 
 def _ran_for(caller: RawFrame, called: CodeType) -> bool:
@@ -61,18 +62,12 @@ def _ran_for(caller: RawFrame, called: CodeType) -> bool:
     standing = operation(code, instruction)
     if standing.startswith("FOR_ITER") or is_awaiting(code, instruction):
         return bool(called.co_flags & _IS_RESUMED) or called.co_name in _RESUMES
-    if not is_call(standing):
-        return False
-    return called_name(code, instruction) in called.co_qualname.split(".")[-2:]
+    return is_call(standing) and calls_by_name(code, instruction, called)
 
 
 @lru_cache(maxsize=512)
 def _end_of(code: CodeType, last_instruction: int) -> int:
     """The offset of the `return` that comes next in the code, else of the last one."""
-    ends = [
-        one.offset
-        for one in dis.get_instructions(code)
-        if one.opname in ("RETURN_VALUE", "RETURN_CONST")
-    ]
+    ends = [one.offset for one in dis.get_instructions(code) if one.opname in _RETURNS]
     after = [offset for offset in ends if offset >= last_instruction]
     return after[0] if after else (ends or [last_instruction])[-1]

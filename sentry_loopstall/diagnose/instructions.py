@@ -100,6 +100,14 @@ def called_names(code: CodeType, last_instruction: int) -> tuple[str, ...]:
     return tuple(names)
 
 
+def calls_by_name(code: CodeType, last_instruction: int, called: CodeType) -> bool:
+    """Whether it calls a function of Python itself, by what names say.
+
+    Else a function of C may be between the two.
+    """
+    return called_name(code, last_instruction) in called.co_qualname.split(".")[-2:]
+
+
 def is_call(name: str) -> bool:
     """Whether an operation calls something; 3.11 has a pair of them for that."""
     return name.startswith(("CALL", "PRECALL")) and "INTRINSIC" not in name

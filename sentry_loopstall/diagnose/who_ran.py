@@ -14,7 +14,7 @@ from types import CodeType
 
 from ..recording import RawFrame
 from .ended import is_ending
-from .instructions import called_name, is_call, operation
+from .instructions import called_name, calls_by_name, is_call, operation
 
 _RESUME = bytes((dis.opmap["RESUME"],))
 _WHERE = 0b11  # bits of its argument that say where it stands; 0 is the begin of the function
@@ -88,10 +88,7 @@ def _calls(code: CodeType, last_instruction: int, called: CodeType) -> bool:
     name = operation(code, last_instruction)
     if name.startswith(("LOAD_ATTR", "LOAD_METHOD", "FOR_ITER", "SEND")):
         return True
-    if not is_call(name):
-        return False
-    asked = called_name(code, last_instruction)
-    return asked is not None and asked in called.co_qualname.split(".")[-2:]
+    return is_call(name) and calls_by_name(code, last_instruction, called)
 
 
 def _keeps_nothing(code: CodeType, last_instruction: int) -> bool:

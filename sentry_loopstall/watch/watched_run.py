@@ -402,9 +402,10 @@ class WatchedRun:
 
 
 def _hear(recorder: Recorder, glance: Glance, look: Look) -> None:
-    # Without a gap it was parked, or was kept from the second half of the look before.
-    since = look.before if glance.parked_at is None else glance.parked_at
-    since = since if glance.gap is None else glance.gap.at
+    if glance.gap is not None:
+        since: float | None = glance.gap.at
+    else:  # it was parked, or was kept from the second half of the look before
+        since = look.before if glance.parked_at is None else glance.parked_at
     spoken, now = glance.spoken, look.reading.at
     if spoken is not None and since is not None and since <= spoken.at <= now:
         recorder.heard.append(Heard(*spoken, since, now))

@@ -393,9 +393,10 @@ class Watcher:
             ]
             spoken = self._words.turn()
             if parked_at is None:  # else a loop is about to run, and a file lets it have the GIL
-                glance = glance._replace(gap=self._own_wait.complete(gap, now))
-            if len(runs) == 1:  # it does not say of which loop it is
-                glance = glance._replace(spoken=spoken)
+                gap = self._own_wait.complete(gap, now)
+            if gap is not None or spoken is not None:
+                # What was spoken does not say of which loop it is.
+                glance = glance._replace(gap=gap, spoken=spoken if len(runs) == 1 else None)
             others = OthersOnce(self._others, runs[0].probe.thread_id if len(runs) == 1 else None)
             self._look_at_others(others, runs, glance, timing)
             for run, look in looks:

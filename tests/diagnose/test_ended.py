@@ -150,7 +150,7 @@ def test_the_function_that_ended_is_told_where_it_returns(
     assert with_ended(told, before)[0] is before
 
 
-def test_a_function_that_never_returns_has_no_place_for_that() -> None:
+def test_a_function_that_never_returns_is_told_where_it_was() -> None:
     def fails() -> NoReturn:
         nap(0)
         raise ValueError
@@ -158,8 +158,11 @@ def test_a_function_that_never_returns_has_no_place_for_that() -> None:
     def load() -> NoReturn:
         fails()
 
-    told, ending = with_ended((within(fails), raw(load, at_call("fails"))), (CALLBACK,))
-    assert (told, ending) == ((CALLBACK,), None)
+    before = within(fails), raw(load, at_call("fails"))
+    told, ending = with_ended(before, (CALLBACK, before[1]))
+    assert told == (CALLBACK, *before)
+    assert ending == before[0]
+    assert with_ended(before, (CALLBACK,)) == ((CALLBACK,), None)
 
 
 async def awaits_a_holder() -> None:

@@ -60,7 +60,6 @@ def _insert(
         frames=frames,
         late=heard.until - heard.since,
         variables=(),
-        for_gil=beside.for_gil,
         asleep=None,
     )
     if not is_same:
