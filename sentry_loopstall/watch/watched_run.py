@@ -75,6 +75,7 @@ class WatchedRun:
         self.skip: float | None = None
         self.state = LoopState()
         self.recorder: Recorder | None = None
+        self._gap_before: Gap | None = None
         self.look_at = 0.0
         self.clocks = ThreadClocks(probe.thread_id, native_id, instruments)
         self.estimate = estimate
@@ -174,6 +175,9 @@ class WatchedRun:
             since = look.decided.state.started_at
             before = (self.clocks.full, self.clocks.before)
             recorder = self.recorder = self._new_recorder(since, before)
+            gap, self._gap_before = self._gap_before, None
+            if gap is not None and gap.at + gap.seconds > since:
+                recorder.add_gap(gap)
         if look.decided.thin:
             recorder.thin()
         closer = self.probe.look_closer()
@@ -248,6 +252,13 @@ class WatchedRun:
         reading = look.reading
         clocks = self.clocks
         clocks.before = clocks.read_fully(reading) if clocks.have_time(look, timing) else reading
+
+    def note_gap(self, gap: Gap) -> None:
+        """The watcher was kept away from `gap.at` on, though it had come in time."""
+        if self.recorder is not None:
+            self.recorder.add_gap(gap)
+        else:
+            self._gap_before = gap
 
     def end(self, timing: Timing) -> None:
         """Runs on the exiting thread: hand over the stall that has ended, without a look."""

@@ -27,6 +27,7 @@ from .callback_reader import READ_NOTHING, ContextReader
 from .collector import CollectorClock
 from .detector import Timing
 from .evidence import ThrottleReader, own_switches
+from .late_poll import was_kept_from_gil
 from .life import Life
 from .look import Glance, Instruments, Look, Others
 from .new_run import new_run
@@ -415,8 +416,20 @@ class Watcher:
                     if not run.probe.finished
                 ]
                 self._words.look(alive, timing.words_after, timing.threshold / 2)
+            self._note_own_gap(runs, now, woken)
             look_at = min((run.look_at for run in list(self._runs.values())), default=0.0)
             return max(0.0, look_at - self._now())
+
+    def _note_own_gap(self, runs: list[WatchedRun], since: float, slept: int | None) -> None:
+        """Whatever reads a file lets go of the GIL, and who computes is slow to give it back."""
+        took = self._now() - since
+        if took < GAP or slept is None:
+            return
+        woken = own_switches()
+        gap = Gap(since, took, None if woken is None else woken - slept)
+        if was_kept_from_gil(gap):
+            for run in runs:
+                run.note_gap(gap)
 
     def _minute(self, now: float) -> None:
         is_first, self._minute_at = self._minute_at is None, now + WINDOW
