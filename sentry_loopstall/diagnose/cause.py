@@ -27,6 +27,7 @@ NEARLY_ALL = 0.8  # share of the time that is all of it, as exactly as clocks ar
 # a time, or reads in small pieces, does.
 ASKS_IN_VAIN = 0.8  # switches per switch interval that it waited, from which on it got little
 COMPUTES_BESIDE = 0.15  # share of the time on a CPU from which on others may have kept it away
+ASKING_FITS = 1.15  # of the time: what asking in vain takes; 1.0 but for clocks that differ
 ONLY_ASKS_FOR_GIL = 1.5  # switches per switch interval
 # Where nobody counts for how long the watcher was given no CPU, that looks the same on a busy host.
 A_STOP = 0.25  # seconds in one piece from which on it was no doubt the process that was stopped
@@ -252,7 +253,7 @@ def is_gil_contention(signals: Signals) -> bool:
         return kept_away and (computed_by_others or asks)
     if signals.asleep is not None and signals.asleep >= MOST:
         return False
-    only_asks = asks and (signals.switches or 0.0) <= ONLY_ASKS_FOR_GIL
+    only_asks = asks and _only_asks(signals)
     somebody_had_it = asks and signals.others_moved
     in_vain = asks_in_vain(signals)
     return (in_vain and computed_by_others) or (kept_away and (only_asks or somebody_had_it))
@@ -261,12 +262,23 @@ def is_gil_contention(signals: Signals) -> bool:
 def was_kept_from_gil(signals: Signals) -> bool:
     """The loop and the watcher asked for nothing but the GIL, and for nearly all of the time.
 
-    On a busy host each time they wake to ask for it they wait for a CPU first.
+    On a busy host each time they wake to ask for it they wait for a CPU first. But between two
+    times they sleep for a switch interval: who has slept less has got it, and waited for a CPU.
     """
     if signals.gap < NEARLY_ALL or signals.gap_switches is None:
         return False
+    asking = (signals.on_cpu or 0.0) + (signals.runnable or 0.0) + (signals.switches or 0.0)
+    if asking > ASKING_FITS or not _low(signals.moves):
+        return False  # and whose code went on between two looks has had it
     asked = signals.gap_switches >= ASKS_FOR_GIL and asks_for_gil(signals)
-    return asked and (signals.switches or 0.0) <= ONLY_ASKS_FOR_GIL
+    return asked and _only_asks(signals)
+
+
+def _only_asks(signals: Signals) -> bool:
+    """Whether it wakes no oftener than to ask; and no rarer, where no wait for a CPU is known."""
+    asks = signals.switches or 0.0
+    often = signals.runnable is not None or asks >= ASKS_IN_VAIN * (1.0 - (signals.on_cpu or 0.0))
+    return often and asks <= ONLY_ASKS_FOR_GIL
 
 
 def asks_for_gil(signals: Signals) -> bool:

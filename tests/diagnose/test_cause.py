@@ -86,6 +86,21 @@ STALL_TABLE = [
         ),
         Cause.GIL_CONTENTION,
     ),
+    (
+        "a limit froze it, and it asked for the GIL in between",  # as measured
+        OTHER_HAS_GIL._replace(
+            on_cpu=0.096,
+            runnable=0.734,
+            switches=0.381,
+            gap=0.855,
+            gap_switches=0.385,
+            others=None,
+            others_moved=False,
+            process=0.142,
+            moves=0.0,
+        ),
+        Cause.CPU_STARVED,
+    ),
     ("sleeps a little at a time", EASY._replace(late=1.0, switches=1.3, asleep=0.7), None),
     (
         "kept from the GIL whenever it has slept for a moment",
@@ -237,6 +252,14 @@ CULPRIT_TABLE = [
         Cause.UNKNOWN,
     ),
 ]
+
+
+def test_whose_code_went_on_between_two_looks_had_the_gil() -> None:
+    """A container's limit froze it meanwhile."""
+    froze = OTHER_HAS_GIL._replace(on_cpu=0.1, runnable=0.6, switches=0.38, gap_switches=0.38)
+    froze = froze._replace(others=0.0, process=0.14)
+    assert cause_of_stall(froze._replace(moves=0.0)) is Cause.GIL_CONTENTION
+    assert cause_of_stall(froze._replace(moves=0.5)) is Cause.CPU_STARVED
 
 
 @pytest.mark.parametrize(
