@@ -137,7 +137,7 @@ def about(event: Event) -> dict[str, Any]:
         "title": re.sub(r"\b[2-9]\.\d s", "N s", exception["value"]),
         "fingerprint": event["fingerprint"],
         "killed": (context["killed"], context["ongoing"]),
-        "of": (event["release"], event["environment"]),
+        "of": (event.get("release"), event["environment"]),
         "line": line.removeprefix("return "),
         "user": event.get("user", {}).get("id"),
         "tag": event.get("tags", {}).get("who"),

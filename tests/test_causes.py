@@ -51,7 +51,7 @@ EXPECTED: dict[str, tuple[str, str | None, str]] = {
         "__main__.pathological",
         "__main__.pathological (thread MainThread) held the GIL and blocked the event loop for",
     ),
-    "gil_spinners": ("gil_contention", None, "8 threads competed for the GIL and blocked"),
+    "gil_spinners": ("gil_contention", None, " threads competed for the GIL and blocked"),
     "many": ("many_callbacks", "__main__.tick", "60 callbacks blocked the event loop for"),
     "many_tasks": ("many_callbacks", "__main__.tick_in_a_task", "1000 callbacks blocked"),
     "suspended": ("process_suspended", None, ""),

@@ -65,7 +65,7 @@ _GIVES: Mapping[str, tuple[str, str]] = {
 
 
 class Made(NamedTuple):
-    """An instance of a class of the standard library's."""
+    """An instance of a class."""
 
     of: type
 
@@ -263,19 +263,17 @@ def _known(found: object) -> Value:
     kind = type(found)
     if kind is ModuleType or kind is type:
         return found  # type: ignore[return-value]  # by its exact class, which mypy cannot follow
-    if isinstance(found, BuiltinFunctionType | FunctionType):
-        module, qualname = found.__module__, found.__qualname__
-        return f"{module}.{qualname}" if type(module) is str else None
-    return None
+    return _of_function(found) if isinstance(found, BuiltinFunctionType | FunctionType) else None
+
+
+def _of_function(found: BuiltinFunctionType | FunctionType) -> str | None:
+    module, qualname = found.__module__, found.__qualname__
+    return f"{module}.{qualname}" if type(module) is str else None
 
 
 def _instance(kind: type) -> Made | None:
-    """An instance of a class of the standard library's; what another one does nobody knows."""
-    if type(kind) is not type:
-        return None
-    module = kind.__module__
-    known = type(module) is str and module.partition(".")[0] in sys.stdlib_module_names
-    return Made(kind) if known else None
+    """An instance of a class; what one does that has a metaclass nobody knows."""
+    return Made(kind) if type(kind) is type else None
 
 
 def _attribute(value: Value, name: str) -> Value:
@@ -290,9 +288,11 @@ def _attribute(value: Value, name: str) -> Value:
 
 
 def _method(kind: type, name: str) -> str | None:
-    """The method of C that a class has by that name, with the class that it is defined in."""
+    """The method that a class has by that name, with the class that it is defined in."""
     for owner in kind.__mro__:
         found = vars(owner).get(name)
+        if type(found) is FunctionType:
+            return _of_function(found)
         if type(found) is MethodDescriptorType:
             defines = found.__objclass__
             return f"{defines.__module__}.{defines.__qualname__}.{name}"

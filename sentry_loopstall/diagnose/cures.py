@@ -346,7 +346,7 @@ def name_called(finding: Finding) -> str | None:
         return _name_of(shown.frames[0]) if callback.function is not None else None
     if shown.place + 1 < len(shown.frames):
         return _name_of(shown.frames[shown.place + 1])
-    return called_by(culprit).name
+    return _unless_for_loops(called_by(culprit).name)
 
 
 def _name_of(frame: CodeFrame) -> str | None:
@@ -356,6 +356,10 @@ def _name_of(frame: CodeFrame) -> str | None:
     is_standard = frame.module.partition(".")[0] in sys.stdlib_module_names
     if is_standard != is_standard_library(frame.code.co_filename):
         return None
-    name = f"{frame.module}.{frame.qualname}"
-    # What libraries have for event loops is named so by all that are in the table.
-    return None if any(mark in name.lower() for mark in ("async", "aio")) else name
+    return _unless_for_loops(f"{frame.module}.{frame.qualname}")
+
+
+def _unless_for_loops(name: str | None) -> str | None:
+    """What libraries have for event loops is named so by all that are in the table."""
+    is_for_loops = name is not None and any(mark in name.lower() for mark in ("async", "aio"))
+    return None if is_for_loops else name

@@ -8,6 +8,7 @@ these places only: at the first instruction of whatever is called next. That has
 from __future__ import annotations
 
 import dis
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 from types import CodeType
@@ -43,6 +44,8 @@ _INSTANT = frozenset(
     )
 )
 _ENDS = ("RETURN", "RAISE", "RERAISE")
+# Calls of C after which CPython does not look: since 3.14 those with keywords (measured).
+_KEEPS = frozenset({"CALL_KW"} if sys.version_info >= (3, 14) else ())
 
 
 def who_ran(
@@ -101,8 +104,9 @@ def _keeps_nothing(code: CodeType, last_instruction: int) -> bool:
 def slow_before(code: CodeType, last_instruction: int) -> int | None:
     """The offset of the instruction that has kept the GIL until the one that a frame stands on.
 
-    None if nothing since it could last change hands may have, or several may: the code alone does
-    not tell then.
+    Where nothing since it could last change hands may have, that is what was called there, if it is
+    one call: CPython looks after a call of C, but not where a function of Python returns. None if
+    several may have: the code alone does not tell then.
     """
     instructions = list(dis.get_instructions(code))
     last = max(
@@ -112,6 +116,7 @@ def slow_before(code: CodeType, last_instruction: int) -> int | None:
     befores = _befores(instructions)
     slow: set[int] = set()
     frees: set[int] = set()
+    called: set[int] = set()
     seen, ahead = {last}, [*befores[last]]
     while ahead:
         place = ahead.pop()
@@ -120,13 +125,15 @@ def slow_before(code: CodeType, last_instruction: int) -> int | None:
         seen.add(place)
         one = instructions[place]
         if _lets_go(code, one):
+            if is_call(one.opname):
+                (slow if one.opname in _KEEPS else called).add(one.offset)
             continue
         if one.opname in _SLOW and not _is_arithmetic(code, instructions, place):
             slow.add(one.offset)
         elif one.opname in _FREES:
             frees.add(one.offset)
         ahead += befores[place]
-    found = slow or frees
+    found = slow or frees or called
     return found.pop() if len(found) == 1 else None
 
 

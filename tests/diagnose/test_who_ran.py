@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import pickle
 import sys
 import threading
 from collections import Counter
@@ -76,6 +77,34 @@ def measures(old: Any, new: Any) -> None:
 def sorts(old: Any, new: Any) -> None:
     helper(new)
     old.sort(key=helper)
+
+
+def differ(old: Any, new: Any) -> Any:
+    """Ends with what keeps the GIL: nobody looks where a function of Python returns."""
+    return old != new
+
+
+def asks(old: Any, new: Any) -> None:
+    differ(old, new)
+    helper()
+
+
+def asks_for_each(old: Any, new: Any) -> None:
+    for one in new:
+        differ(old, one)
+
+
+def asks_either(old: Any, new: Any) -> None:
+    for one in new:
+        if one:
+            differ(old, one)
+        else:
+            helper(one)
+
+
+def dumps(old: Any, new: Any) -> None:
+    pickle.dumps(old, protocol=new)
+    helper()
 
 
 def spins(old: Any, new: Any) -> None:
@@ -155,6 +184,7 @@ def test_a_callback_that_has_run_nothing_is_all_there_is() -> None:
         (loops, "JUMP_BACKWARD", None, "one in old"),
         (measures, "CALL", "len", "old == new"),
         (spins, "CALL", "monotonic", None),
+        (asks_for_each, "JUMP_BACKWARD", None, "differ(old, one)"),
     ],
 )
 def test_what_takes_no_time_is_not_what_took_it(
@@ -168,6 +198,18 @@ def test_what_takes_no_time_is_not_what_took_it(
     assert evaluates is (kept_by is not None)
     if kept_by is not None:
         assert text(frames[0]) == kept_by
+
+
+def test_of_several_calls_the_code_alone_does_not_tell_which() -> None:
+    code = asks_either.__code__
+    operations = {one.opname for one in dis.get_instructions(code)}
+    jump = next(one for one in sorted(operations) if one.startswith("JUMP_BACKWARD"))
+    whiles = [raw(asks_either, offset(code, jump, turn=turn)) for turn in (0, -1)]
+    told = [who_ran((frame,), nothing_is) for frame in whiles]
+    if whiles[0] == whiles[1]:  # one jump for both
+        assert told[0] == ((whiles[0],), False)
+    else:
+        assert [text(frames[0]) for frames, _ in told] == ["differ(old, one)", "helper(one)"]
 
 
 def test_any_other_call_is_what_takes_the_time() -> None:
@@ -191,6 +233,8 @@ def test_only_the_first_instruction_of_a_function_is_its_begin() -> None:
         (compares, lambda: (BIG, SAME), "old != new"),
         (contains, lambda: ([-1], BIG), "old in new"),
         (measures, lambda: (BIG, SAME), "old == new"),
+        (asks, lambda: (BIG, SAME), "differ(old, new)"),
+        (dumps, lambda: (BIG, 4), "pickle.dumps(old, protocol=new)"),
     ],
 )
 def test_a_thread_that_runs_is_seen_so(
