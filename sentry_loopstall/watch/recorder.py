@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from ..clock import epoch, monotonic
 from ..expected import expected_within
+from ..journal import NO_TRANSACTIONS
 from ..loan import Loan
 from ..recording import (
     Callback,
@@ -77,7 +78,7 @@ class Recorder:
         self.has_threads_of_stall = False
         # The newest sample when it was looked for, and what was found.
         self._usual: tuple[Sample, Sample | None] | None = None
-        self.transactions: frozenset[str] = frozenset()
+        self.transactions = NO_TRANSACTIONS
 
         self.was_told = False
 
