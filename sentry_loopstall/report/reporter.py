@@ -61,6 +61,7 @@ class Reporter:
         self._to_do: Callable[[], object] | None = None
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._newest: threading.Thread | None = None  # it may be about to end by itself
         self._stays = False
         self._stopping = False
         self._leaving = False
@@ -143,7 +144,7 @@ class Reporter:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-            thread, self._thread = self._thread, None
+            thread, self._thread, self._newest = self._newest, None, None
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
         self._stopping = False
@@ -155,7 +156,7 @@ class Reporter:
         if self._is_running():
             return
         try:
-            self._thread = start_named(self._run, NAME)
+            self._thread = self._newest = start_named(self._run, NAME)
         except RuntimeError:  # the interpreter is shutting down, or gets no thread more
             return
 

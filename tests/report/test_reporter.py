@@ -70,6 +70,27 @@ def test_the_thread_stays_while_more_is_to_come_and_then_ends(work: MakeWork) ->
     assert patient.done == ["told"] + ["tended"] * 4
 
 
+def test_whoever_stops_it_waits_for_a_thread_that_ends_by_itself(
+    work: MakeWork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says that it is gone a moment before it is."""
+    ends = threading.Event()
+    run = Reporter._run
+
+    def run_and_wait(reporter: Reporter) -> None:
+        run(reporter)
+        ends.wait(10)
+
+    monkeypatch.setattr(Reporter, "_run", run_and_wait)
+    short = work()
+    short.reporter.put(RECORDING)
+    poll(lambda: not short.reporter._is_running())
+    assert our_threads()
+    threading.Timer(0.05, ends.set).start()
+    short.reporter.stop()
+    assert not our_threads()
+
+
 def test_a_failure_between_recordings_ends_the_thread_and_nothing_else(
     work: MakeWork, swallowed: Swallowed
 ) -> None:
