@@ -6,7 +6,8 @@ A program blocks its loop for random times: lognormal stretches, bursts of them,
 then. It runs twice with the same random numbers. The first time it is watched; the second time it
 is not, and a heartbeat of 1 ms measures how late it comes. Whoever becomes ready while a beat is
 overdue waits, too, so a beat that is late by L counts once for each millisecond of L. What the
-program knows itself, for it times its stretches while it is watched, stands beside both.
+program knows itself, for it times its stretches while it is watched, stands beside both. A beat is
+late by a millisecond, about, where nothing else runs: polls wait for whole ones.
 """
 
 from __future__ import annotations
