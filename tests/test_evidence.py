@@ -27,6 +27,7 @@ from .children import SCENARIOS, lines_of
 from .conftest import Captured, Init, poll
 from .fakes import FakeClock
 from .test_attribution import run
+from .test_detection import LOOPS, Runner
 
 
 def context_of(captured: Captured) -> dict[str, Any]:
@@ -468,3 +469,45 @@ def test_a_limit_that_is_set_later_is_found(tmp_path: Path) -> None:
     assert reader.read() is None
     clock.advance(evidence.LIMIT_STAYS)
     assert reader.read() == 1.0
+
+
+@pytest.mark.parametrize("runner", LOOPS)
+def test_a_call_of_c_is_told_whoever_gets_the_gil_after_it(
+    init: Init, captured: Captured, runner: Runner
+) -> None:
+    """Another thread may, then the loop, and only then the watcher, when all is over."""
+    init({"threshold": 0.1})
+    stop = threading.Event()
+
+    def work_a_little() -> None:
+        while not stop.wait(0.01):
+            end = time.monotonic() + 0.001
+            while time.monotonic() < end:
+                pass
+
+    async def main() -> list[tuple[float, float]]:
+        ran = []
+        for _ in range(15):
+            began = time.time()
+            any(map((time.monotonic() + 0.25).__lt__, iter(time.monotonic, None)))
+            ran.append((began, time.time()))
+            await asyncio.sleep(0.03)
+        return ran
+
+    thread = threading.Thread(target=work_a_little)
+    thread.start()
+    try:
+        ran = runner(main())
+    finally:
+        stop.set()
+        thread.join()
+
+    def not_told() -> list[tuple[float, float]]:
+        told = [(stall.started_at, stall.started_at + stall.duration) for stall in captured.stalls]
+        return [
+            (began, ended)
+            for began, ended in ran
+            if not any(min(ended, until) - max(began, since) > 0.1 for since, until in told)
+        ]
+
+    poll(lambda: not not_told())

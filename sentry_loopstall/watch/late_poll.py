@@ -11,6 +11,8 @@ from .look import Glance, Look
 from .reading import Reading
 
 COMPUTED = 0.2  # share of a gap on a CPU up to which nobody computed
+MOST = 0.5  # share of a gap on a CPU from which on it was the loop that computed
+RAN = 0.8  # share of a gap on a CPU, or in want of one, from which on the loop had the GIL
 
 
 def may_be_late_poll(look: Look, glance: Glance, threshold: float) -> bool:
@@ -74,6 +76,25 @@ def wanted_since(
     elif busy and was_stopped(gap, last, after):
         sign = gap.at
     return min((moment for moment in (overdue, sign) if moment is not None), default=None)
+
+
+def ran_unseen(gap: Gap | None, last: Reading, full: Reading, after: Reading) -> Stretch | None:
+    """A stretch that nobody saw: the loop had the GIL all the time, and polls again.
+
+    As a call of C ends, another thread may get the GIL before the watcher does, and the loop have
+    it next. What lets go of the GIL in between lets the watcher in within a few switch intervals,
+    so for the gap it was one stretch; when that began before, nobody knows. `last` and `full` are
+    the reading before the gap and the last full one, `after` is the one that ends it.
+    """
+    if gap is None or gap.switches is None or not was_kept_from_gil(gap):
+        return None
+    if after.on_cpu is None or last.on_cpu is None:
+        return None
+    computed = after.on_cpu - last.on_cpu
+    wanted_cpu = (after.runnable or 0.0) - (full.runnable or 0.0)  # on a busy host
+    if computed < MOST * gap.seconds or computed + wanted_cpu < RAN * gap.seconds:
+        return None
+    return Stretch(after.at - min(computed + wanted_cpu, gap.seconds), after.at)
 
 
 def asked_for_gil(before: Reading, after: Reading) -> float:

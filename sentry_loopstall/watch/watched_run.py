@@ -19,7 +19,7 @@ from .callback_reader import ContextReader
 from .collector import without_our_callback
 from .detector import IDLE, LoopState, Pulse, Stretch, Timing, step
 from .frames import FrameSource
-from .late_poll import may_be_late_poll, unseen, wanted_in_vain
+from .late_poll import may_be_late_poll, ran_unseen, unseen, wanted_in_vain
 from .look import Glance, Instruments, Look, Others
 from .open_blocks import expected_in
 from .others import all_stacks
@@ -375,25 +375,33 @@ class WatchedRun:
         timing: Timing,
         others: Others,
     ) -> None:
-        """The watcher came late: did the loop, too, want to return from its poll in vain?"""
+        """The watcher came late: did the loop run, or want to return from its poll in vain?"""
         gap, clocks = glance.gap, self.clocks
         last, before, after = clocks.before, clocks.full, clocks.read_fully(look.reading)
-        overdue = None
-        if gap is not None:
-            polls = look.pulse.stretch is None
-            overdue = overdue_since(self.probe.loop, look.due, gap, polls=polls)
-        since = wanted_in_vain(
-            look, gap, last, before, after, overdue=overdue, now=self.instruments.now()
-        )
+        ran = ran_unseen(gap, last, before, after)
+        since = None if ran is None else ran.started_at
+        if ran is None:
+            overdue = None
+            if gap is not None:
+                polls = look.pulse.stretch is None
+                overdue = overdue_since(self.probe.loop, look.due, gap, polls=polls)
+            since = wanted_in_vain(
+                look, gap, last, before, after, overdue=overdue, now=self.instruments.now()
+            )
         if since is None:
             recorder.loan.give_back()
             return
         missed = unseen(look, glance)
         stretch = Stretch(max(since, missed.started_at), missed.ended_at)
-        self._count_late_poll(stretch, timing)
+        self._count_late_poll(stretch, timing, ran=ran is not None)
         if stretch.seconds < timing.threshold:
             recorder.loan.give_back()
             return
+        if ran is not None:
+            # What is to be seen now is not what ran.
+            recorder.loan.give_back()
+            recorder = self._new_recorder(stretch.started_at, (before, last))
+            recorder.add(Taken(Closer([])), look.reading, late=glance.late)
         ended_at = stretch.ended_at
         recorder.since_first_run = max(0.0, stretch.started_at - self.first_run_at)
         recorder.add_others(others(self.probe.thread_id))
@@ -402,14 +410,16 @@ class WatchedRun:
             recorder.set_threads(all_stacks(), of_stall=True)
         blocked = _blocked(recorder, stretch.started_at, stretch.ended_at)
         self.instruments.note_blocked(self.probe.thread_id, blocked)
-        self.hand_over(recorder.recording(stretch, ongoing=False, after=after, late_poll=True))
+        late_poll = ran is None
+        self.hand_over(recorder.recording(stretch, ongoing=False, after=after, late_poll=late_poll))
 
-    def _count_late_poll(self, stretch: Stretch, timing: Timing) -> None:
-        """Whoever became ready meanwhile has waited, though no callback ran."""
+    def _count_late_poll(self, stretch: Stretch, timing: Timing, *, ran: bool) -> None:
+        """Whoever became ready meanwhile has waited: no callback ran, or one `ran` unseen."""
         seconds = stretch.seconds
         if seconds >= timing.threshold / 2:
             stalled = seconds >= timing.threshold
-            self.estimate.add_stretch(*stretch, stalled=stalled, busy=0.0)
+            # Of one that ran the random looks tell: they know that they have waited for it.
+            self.estimate.add_stretch(*stretch, stalled=stalled, busy=0.0, weighs=not ran)
 
 
 def _hear(recorder: Recorder, glance: Glance, look: Look) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from sentry_loopstall.recording import Gap
 from sentry_loopstall.watch.detector import IDLE, LoopState, Step
-from sentry_loopstall.watch.late_poll import asked_for_gil, wanted_in_vain, wanted_since
+from sentry_loopstall.watch.late_poll import asked_for_gil, ran_unseen, wanted_in_vain, wanted_since
 from sentry_loopstall.watch.look import Look
 from sentry_loopstall.watch.reading import Reading
 
@@ -79,3 +79,33 @@ def test_what_came_after_the_look_is_not_what_the_loop_waited_for(gap: Gap | Non
     for later, found in [(12.1, 10.6), (11.9, 10.4), (20.0, 10.6)]:
         told = wanted_in_vain(look, gap, LAST, LAST, read, overdue=None, now=later)
         assert told == pytest.approx(found)
+
+
+@pytest.mark.parametrize(
+    ("gap", "on_cpu", "runnable", "seconds"),
+    [
+        pytest.param(Gap(10.0, 0.26, 52), 0.26, 0.0, 0.26, id="a call of C kept the GIL"),
+        pytest.param(Gap(10.0, 0.26, 52), 0.31, 0.0, 0.26, id="and ran before the gap"),
+        pytest.param(Gap(10.0, 0.26, 52), 0.23, 0.0, 0.23, id="and ended a little before"),
+        pytest.param(Gap(10.0, 0.5, 80), 0.29, 0.2, 0.49, id="on a busy host"),
+        pytest.param(Gap(10.0, 0.5, 80), 0.1, 0.4, None, id="it hardly computed"),
+        pytest.param(Gap(10.0, 0.26, 52), 0.15, 0.0, None, id="another thread had it, too"),
+        pytest.param(Gap(10.0, 0.26, 1), 0.26, 0.0, None, id="the watcher did not want it"),
+        pytest.param(Gap(10.0, 0.26, None), 0.26, 0.0, None, id="nobody counts"),
+        pytest.param(Gap(10.0, 0.26, 52), None, 0.0, None, id="the loop's clock is unknown"),
+        pytest.param(None, 0.26, 0.0, None, id="the watcher was in time"),
+    ],
+)
+def test_a_stretch_that_nobody_saw(
+    gap: Gap | None, on_cpu: float | None, runnable: float, seconds: float | None
+) -> None:
+    last = Reading(9.95, on_cpu=1.0)
+    full = Reading(9.5, on_cpu=0.9, runnable=0.5, switches=3)
+    ended_at = 10.0 + (0.0 if gap is None else gap.seconds)
+    computed = None if on_cpu is None else 1.0 + on_cpu
+    after = Reading(ended_at, on_cpu=computed, runnable=0.5 + runnable, switches=5)
+    found = ran_unseen(gap, last, full, after)
+    assert (found is None) is (seconds is None)
+    if found is not None and seconds is not None:
+        assert found.seconds == pytest.approx(seconds)
+        assert found.ended_at == ended_at
