@@ -471,6 +471,7 @@ def test_a_limit_that_is_set_later_is_found(tmp_path: Path) -> None:
     assert reader.read() == 1.0
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("runner", LOOPS)
 def test_a_call_of_c_is_told_whoever_gets_the_gil_after_it(
     init: Init, captured: Captured, runner: Runner
