@@ -482,9 +482,7 @@ def test_a_call_of_c_is_told_whoever_gets_the_gil_after_it(
 
     def work_a_little() -> None:
         while not stop.wait(0.01):
-            end = time.monotonic() + 0.001
-            while time.monotonic() < end:
-                pass
+            spin(0.001)
 
     async def main() -> list[tuple[float, float]]:
         ran = []

@@ -116,6 +116,16 @@ class Recorder:
             ready = self._waiters.waiting.ready
             self._queued = tuple(waiting for waiting, _ in ready[: max(0, left)])
 
+    def see_nothing(self) -> None:
+        """What ran was over at the only look: what that saw is another callback's, or a request's.
+
+        Who waits, and what was borrowed and is to be given back, stays.
+        """
+        self._samples = [
+            one._replace(frames=(), callback=Callback(), borrowed=None) for one in self._samples
+        ]
+        self._callbacks, self._queued, self.transactions = None, (), NO_TRANSACTIONS
+
     def note_asleep(self, asleep: bool | None) -> None:  # noqa: FBT001 - that is all there is to it
         """Whether the thread waited for something else than the GIL, right after the sample."""
         if self._samples:

@@ -398,10 +398,7 @@ class WatchedRun:
             recorder.loan.give_back()
             return
         if ran is not None:
-            # What is to be seen now is not what ran.
-            recorder.loan.give_back()
-            recorder = self._new_recorder(stretch.started_at, (before, last))
-            recorder.add(Taken(Closer([])), look.reading, late=glance.late)
+            recorder.see_nothing()
         ended_at = stretch.ended_at
         recorder.since_first_run = max(0.0, stretch.started_at - self.first_run_at)
         recorder.add_others(others(self.probe.thread_id))

@@ -6,11 +6,14 @@ import sys
 
 import pytest
 
-from sentry_loopstall.recording import Gap
+from sentry_loopstall.recording import Callback, Gap, LoopThread
+from sentry_loopstall.watch.callback_reader import READ_NOTHING
 from sentry_loopstall.watch.detector import IDLE, LoopState, Step
 from sentry_loopstall.watch.late_poll import asked_for_gil, ran_unseen, wanted_in_vain, wanted_since
 from sentry_loopstall.watch.look import Look
+from sentry_loopstall.watch.probes import Closer
 from sentry_loopstall.watch.reading import Reading
+from sentry_loopstall.watch.recorder import Recorder, Taken
 
 INTERVAL = sys.getswitchinterval()
 LAST = Reading(at=9.9, process=1.0, switches=100)
@@ -109,3 +112,25 @@ def test_a_stretch_that_nobody_saw(
     if found is not None and seconds is not None:
         assert found.seconds == pytest.approx(seconds)
         assert found.ended_at == ended_at
+
+
+def test_of_what_nobody_saw_nothing_of_another_request_is_told() -> None:
+    """The next callback runs by then, and its data is somebody else's."""
+    where = LoopThread("asyncio.Loop", "asyncio", 1, "MainThread", is_main=True)
+    recorder = Recorder(
+        "1",
+        where,
+        (Reading(9.0),),
+        0.0,
+        started_at=10.0,
+        loop=lambda: None,
+        reader=READ_NOTHING,
+    )
+    raw = (test_a_stretch_that_nobody_saw.__code__, 0, __name__)
+    seen = Closer([], frames=(raw,), number=0, ready=3, callback=Callback(task="another's"))
+    recorder.add(Taken(seen), Reading(10.3), late=0.3)
+    recorder.transactions = frozenset({"another's"})
+    recorder.see_nothing()
+    (sample,) = recorder.samples
+    assert (sample.frames, sample.callback, sample.borrowed) == ((), Callback(), None)
+    assert recorder.transactions == frozenset()
