@@ -18,14 +18,17 @@ def main() -> None:
     """Run them on asyncio and uvloop in turns; print each that was told wrongly."""
     number = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    right = accused = ran = 0
+    right = accused = unseen = ran = 0
     for program, loop, wrong in results(first, number):
         ran += 1
         right += not wrong
         accused += any("ACCUSED" in one for one in wrong)
+        unseen += bool(wrong) and all("UNSEEN" in one for one in wrong)
         for one in wrong:
             print(f"{program} on {loop}: {one}", flush=True)
     print(f"{right} of {ran} right on Python {sys.version.split()[0]},", end=" ")
+    print(f"in {unseen} it was told that nobody saw who did it, or what that was called by;")
+    print(f"in {ran - right - unseen} somebody else was blamed, or nothing told,", end=" ")
     print(f"in {accused} somebody was wrongly accused of holding the GIL")
 
 

@@ -24,6 +24,9 @@ Variables = tuple[tuple[int, dict[str, Any]], ...]
 and dictionaries of it, nothing of the application's."""
 
 
+LATE = 0.025  # seconds from which on a look that came late says that it was kept away
+
+
 class Callback(NamedTuple):
     """What the event loop was running: a task's step or a plain callback.
 

@@ -40,6 +40,7 @@ BASICS = (
     "journal",
     "loan",
     "log",
+    "not_run_yet",
     "options",
     "quiet_threads",
     "recording",

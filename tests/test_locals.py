@@ -87,6 +87,35 @@ def test_with_it_the_culprits_go_along(init: Init, captured: Captured, runner: R
     }
 
 
+def note(changed: bool, place: str = "another function's") -> None:
+    """Runs for no time: who calls it has compared."""
+
+
+def compare(old: list[list[float]], new: list[list[float]]) -> None:
+    mark = "compares"
+    note(old == new)
+    del mark
+
+
+@pytest.mark.parametrize("runner", LOOPS)
+def test_they_are_the_culprits_own_where_another_function_is_about_to_run(
+    init: Init, captured: Captured, runner: Runner
+) -> None:
+    numbers, others = ([10.5 + number for number in range(1000)] for _ in range(2))
+    init({"include_locals": True})
+
+    async def main() -> None:
+        await asyncio.sleep(0.05)
+        compare([numbers] * 50_000, [others] * 50_000)
+
+    runner(main())
+    (event,) = captured.wait_for_events()
+    assert event["contexts"]["loop_stall"]["blocking_call"] == "old == new"
+    found = variables(event)
+    assert "mark" in found
+    assert "place" not in found
+
+
 @pytest.mark.skipif(not knows("include_local_variables"), reason="SDK 3 has no such option")
 def test_the_clients_own_option_has_no_say(init: Init, captured: Captured) -> None:
     """It is about the variables of exceptions, and on by default."""

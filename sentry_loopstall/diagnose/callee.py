@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import dis
+import inspect
 import os
 import sys
 from collections.abc import Mapping
@@ -22,8 +23,10 @@ from types import (
 )
 from typing import Any, NamedTuple
 
+from ..recording import RawFrame
 from .in_app import CodeFrame, file_of
 
+_RUNS_LATER = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 ENTER = "__enter__"
 
 # What stands between the parts of an expression and is none of them: it prepares arguments.
@@ -105,6 +108,49 @@ def called_by(frame: CodeFrame) -> Called:
     attribute = instructions[callee[-1]].argval if callee else None
     value = reader.value_of(callee)
     return Called(_name(value), attribute if isinstance(attribute, str) else None)
+
+
+def function_called_at(frame: RawFrame) -> tuple[CodeType, str] | None:
+    """The code and the module of the function of Python that a frame calls, or awaits, by a name.
+
+    None if it is a method of an object that nobody knows, or nothing that its module holds.
+    """
+    code, last_instruction, module = frame
+    instructions = _instructions(code)
+    index = next((at for at, one in enumerate(instructions) if one.offset == last_instruction), 0)
+    is_awaited = instructions[index].opname == "SEND"
+    if is_awaited:
+        # Between the two stands what is sent first.
+        before = (at for at in range(index, 0, -1) if instructions[at].opname == "GET_AWAITABLE")
+        index = next(before, 0) - 1
+    if index < 0 or instructions[index].opname not in _CALLS:
+        return None
+    reader = _Reader(module, code, instructions)
+    *callee, _ = reader.parts_of(index)
+    name = _name(reader.value_of(callee))
+    found = None if name is None else _function_named(name)
+    if found is None or bool(found[0].co_flags & inspect.CO_COROUTINE) is not is_awaited:
+        return None
+    # What runs as it is resumed, later and by others, has no end of its own here.
+    return None if found[0].co_flags & _RUNS_LATER else found
+
+
+def _function_named(name: str) -> tuple[CodeType, str] | None:
+    """The code of a function of Python, by its dotted name: `shop.pricing.Basket.total`."""
+    module, _, rest = name.rpartition(".")
+    while module and module not in sys.modules:
+        module, _, more = module.rpartition(".")
+        rest = f"{more}.{rest}"
+    owner: Any = sys.modules.get(module)
+    if type(owner) is not ModuleType:
+        return None
+    *owners, last = rest.split(".")
+    for part in owners:
+        owner = vars(owner).get(part)
+        if type(owner) is not type:
+            return None
+    function = vars(owner).get(last)
+    return (function.__code__, module) if type(function) is FunctionType else None
 
 
 @lru_cache(maxsize=64)

@@ -12,8 +12,9 @@ import inspect
 from functools import lru_cache
 from types import CodeType
 
+from ..not_run_yet import is_awaiting
 from ..recording import RawFrame
-from .instructions import calls_by_name, is_awaiting, is_call, operation
+from .instructions import calls_by_name, is_call, operation
 
 _IS_RESUMED = (
     inspect.CO_COROUTINE
@@ -21,7 +22,7 @@ _IS_RESUMED = (
     | inspect.CO_GENERATOR
     | inspect.CO_ASYNC_GENERATOR
 )
-_RETURNS = ("RETURN_VALUE", "RETURN_CONST")
+RETURNS = ("RETURN_VALUE", "RETURN_CONST")
 _RESUMES = frozenset({"__next__", "send", "throw", "close", "__await__", "__anext__"})
 
 
@@ -53,7 +54,7 @@ def with_ended(
 
 def is_ending(code: CodeType, last_instruction: int) -> bool:
     """Whether a frame stands where its function returns."""
-    return operation(code, last_instruction) in _RETURNS
+    return operation(code, last_instruction) in RETURNS
 
 
 def _ran_for(caller: RawFrame, called: CodeType) -> bool:
@@ -68,6 +69,6 @@ def _ran_for(caller: RawFrame, called: CodeType) -> bool:
 @lru_cache(maxsize=512)
 def _end_of(code: CodeType, last_instruction: int) -> int:
     """The offset of the `return` that comes next in the code, else of the last one."""
-    ends = [one.offset for one in dis.get_instructions(code) if one.opname in _RETURNS]
+    ends = [one.offset for one in dis.get_instructions(code) if one.opname in RETURNS]
     after = [offset for offset in ends if offset >= last_instruction]
     return after[0] if after else (ends or [last_instruction])[-1]

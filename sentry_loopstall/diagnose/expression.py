@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..recording import LATE
 from .cause import HARD_TO_GET
 from .samples import Blamed
-from .weights import LATE
 
 
 def is_sure(shown: Blamed, samples: tuple[Blamed, ...], switch_interval: float) -> bool:

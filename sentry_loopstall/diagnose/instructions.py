@@ -9,21 +9,9 @@ import dis
 from functools import lru_cache
 from types import CodeType
 
-_CACHE, _SEND = dis.opmap["CACHE"], dis.opmap["SEND"]
 _LEAVES_BY_AWAIT = 2  # argument of GET_AWAITABLE for what `__aexit__` gives
 _ARGUMENTS = 3  # of `__exit__`
 _BETWEEN = frozenset({"CACHE", "PRECALL", "EXTENDED_ARG"})
-
-
-def is_awaiting(code: CodeType, last_instruction: int) -> bool:
-    """Whether it is at an `await`, or a `yield from`."""
-    if last_instruction < 0:
-        return False
-    instructions = code.co_code
-    at = last_instruction
-    while at > 0 and instructions[at] == _CACHE:
-        at -= 2
-    return instructions[at] == _SEND
 
 
 def is_leaving(code: CodeType, last_instruction: int) -> bool:

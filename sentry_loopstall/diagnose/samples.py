@@ -7,13 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..cached import computed_once
-from ..recording import Callback, RawFrame, Recording, Sample
+from ..not_run_yet import is_awaiting
+from ..recording import Callback, RawFrame, Recording, Sample, Variables
 from .ended import with_ended
 from .in_app import CodeFrame, InAppRules, Whose, classify
-from .instructions import is_awaiting
 from .weights import weigh
 from .who_ran import who_ran
 
@@ -97,6 +97,25 @@ class Stack:
             if frame.whose is Whose.APPLICATION:
                 return None if is_awaiting(frame.code, frame.last_instruction) else place
         return None
+
+    def variables_of(self, sample: Sample) -> Variables:
+        """The sample's, with their places in this stack.
+
+        A frame that has run nothing is not in it, one that has ended is, and has none any more.
+        """
+        told: list[tuple[int, dict[str, Any]]] = []
+        for place, values in sample.variables:
+            if _is_ours(sample.frames[place]):
+                continue
+            outer = len(sample.frames[place:]) - sum(map(_is_ours, sample.frames[place:]))
+            code = sample.frames[place][0]
+            # Counted from the outermost frame it is where it was, or the one that ended is between.
+            for here in (len(self._raw) - outer, len(self._raw) - outer - 1):
+                there = self._raw[here] if here >= 0 else None
+                if there is not None and there is not self._ending and there[0] is code:
+                    told.append((here, values))
+                    break
+        return tuple(told)
 
     @computed_once
     def _inwards(self) -> int | None:
@@ -189,8 +208,9 @@ def blame(recording: Recording, rules: InAppRules) -> tuple[Blamed, ...]:
         if stack is None:
             stack = stacks[id(frames)] = Stack(frames, classified, ending)
         key = stack.key or callback_key(sample.callback)
-        shown = _variables_without_ours(sample)
-        blamed.append(Blamed(shown, seconds, stack, key, stack.place, on_cpu, begin))
+        if sample.variables:
+            sample = sample._replace(variables=stack.variables_of(sample))  # noqa: PLW2901 - so far
+        blamed.append(Blamed(sample, seconds, stack, key, stack.place, on_cpu, begin))
     return blame_libraries(tuple(blamed))
 
 
@@ -245,17 +265,6 @@ def without_ours(raw: tuple[RawFrame, ...]) -> tuple[RawFrame, ...]:
 
 def _is_ours(frame: RawFrame) -> bool:
     return frame[2].partition(".")[0] == OURS
-
-
-def _variables_without_ours(sample: Sample) -> Sample:
-    """A sample whose variables have their places in the stack without our frames."""
-    if not sample.variables or not any(map(_is_ours, sample.frames)):
-        return sample
-    variables = tuple(
-        (place - sum(map(_is_ours, sample.frames[:place])), values)
-        for place, values in sample.variables
-    )
-    return sample._replace(variables=variables)
 
 
 def classifier(rules: InAppRules) -> Classified:

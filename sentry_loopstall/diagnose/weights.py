@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from ..recording import Recording, Sample
-
-LATE = 0.025  # seconds from which on a look that came late says that it was kept away
+from ..recording import LATE, Recording, Sample
 
 
 def weigh(recording: Recording) -> list[tuple[Sample, float, float]]:

@@ -12,13 +12,14 @@ import sys
 from collections.abc import Callable
 from functools import lru_cache
 from types import CodeType
+from typing import NamedTuple
 
+from ..not_run_yet import has_run_nothing
 from ..recording import RawFrame
-from .ended import is_ending
+from .callee import function_called_at
+from .ended import RETURNS, is_ending
 from .instructions import called_name, calls_by_name, is_call, operation
 
-_RESUME = bytes((dis.opmap["RESUME"],))
-_WHERE = 0b11  # bits of its argument that say where it stands; 0 is the begin of the function
 _JUMPS = frozenset((*dis.hasjrel, *dis.hasjabs))
 
 # What may take long by itself, for all that C code does in it.
@@ -44,6 +45,7 @@ _INSTANT = frozenset(
     )
 )
 _ENDS = ("RETURN", "RAISE", "RERAISE")
+MAX_ENDED = 3  # functions that ended, one called by the end of the other
 # Calls of C after which CPython does not look: since 3.14 those with keywords (measured).
 _KEEPS = frozenset({"CALL_KW"} if sys.version_info >= (3, 14) else ())
 
@@ -54,33 +56,64 @@ def who_ran(
     """A stack, innermost frame first, without a function at its end that has run nothing yet.
 
     And whether what its innermost frame stands on then took the time. As far as the code tells what
-    did, the frame is made to stand on that. What the event loop itself calls is always the end.
+    did, the frame is made to stand on that: in the end of a function that has returned since, too.
+    What the event loop itself calls is always the end.
     """
     if not frames:
         return frames, True
-    (code, instruction, module), *outer = frames
+    code, instruction, _ = frames[0]
     if not has_run_nothing(code, instruction):
-        if not _keeps_nothing(code, instruction):
-            return frames, True
-        kept = slow_before(code, instruction)
-        return (frames, False) if kept is None else (((code, kept, module), *outer), True)
-    if not outer or is_machinery(outer[0]):
-        return frames, True
-    called, frames = code, frames[1:]
-    (code, instruction, module), *outer = frames
-    ends = is_ending(code, instruction)
-    if not ends and not _calls(code, instruction, called):
-        return frames, True
-    kept = None if ends else slow_before(code, instruction)
-    return (frames, False) if kept is None else (((code, kept, module), *outer), True)
+        took_time = not _keeps_nothing(code, instruction)
+    elif len(frames) == 1 or is_machinery(frames[1]):
+        took_time = True
+    else:
+        called, frames = code, frames[1:]
+        code, instruction, _ = frames[0]
+        if is_ending(code, instruction):
+            return frames, False
+        took_time = not _calls(code, instruction, called)
+    return (frames, True) if took_time else _with_what_kept(frames)
 
 
-def has_run_nothing(code: CodeType, last_instruction: int) -> bool:
-    """Whether a frame stands on the first instruction of its function."""
-    if last_instruction < 0:
-        return True
-    instruction = code.co_code[last_instruction : last_instruction + 2]
-    return instruction[:1] == _RESUME and not instruction[1] & _WHERE
+def _with_what_kept(frames: tuple[RawFrame, ...]) -> tuple[tuple[RawFrame, ...], bool]:
+    """A stack whose innermost frame stands on what took no time itself."""
+    code, instruction, module = frames[0]
+    kept = kept_before(code, instruction)
+    ended = None
+    if not kept.slow and len(kept.called) == 1:
+        (at,) = kept.called
+        ended = _ended((code, at, module), frees_too=not kept.frees)
+    if ended is not None:
+        inner, evaluates = ended
+        return (*inner, *frames[1:]), evaluates
+    found = kept.slow or kept.frees or kept.called
+    if len(found) != 1:
+        return frames, False
+    (at,) = found
+    return ((code, at, module), *frames[1:]), True
+
+
+def _ended(
+    caller: RawFrame, depth: int = 1, *, frees_too: bool
+) -> tuple[tuple[RawFrame, ...], bool] | None:
+    """A frame and the function that it has called, or awaited, if the end of that kept the GIL.
+
+    CPython does not look where a function returns. None if that is not known, or the end of
+    nothing that could have taken so long.
+    """
+    called = function_called_at(caller)
+    if called is None:
+        return None
+    code, module = called
+    kept = kept_at_end(code)
+    slow = kept.slow or (kept.frees if frees_too else frozenset())
+    if slow:
+        return ((code, max(slow), module), caller), len(slow) == 1
+    if len(kept.called) != 1 or depth >= MAX_ENDED:
+        return None
+    (at,) = kept.called
+    ended = _ended((code, at, module), depth + 1, frees_too=frees_too)
+    return None if ended is None else ((*ended[0], caller), ended[1])
 
 
 def _calls(code: CodeType, last_instruction: int, called: CodeType) -> bool:
@@ -100,24 +133,45 @@ def _keeps_nothing(code: CodeType, last_instruction: int) -> bool:
     return _jumps_back(name) or (is_call(name) and called_name(code, last_instruction) in _INSTANT)
 
 
-@lru_cache(maxsize=512)
-def slow_before(code: CodeType, last_instruction: int) -> int | None:
-    """The offset of the instruction that has kept the GIL until the one that a frame stands on.
+class Kept(NamedTuple):
+    """What may have kept the GIL until an instruction, by the offsets of the instructions.
 
-    Where nothing since it could last change hands may have, that is what was called there, if it is
-    one call: CPython looks after a call of C, but not where a function of Python returns. None if
-    several may have: the code alone does not tell then.
+    `slow` does by itself, `frees` if much is freed. Where nothing since it could last change hands
+    has, that is what was `called` there: CPython looks after a call of C, but not where a function
+    of Python, or a coroutine that is awaited, returns.
     """
+
+    slow: frozenset[int]
+    frees: frozenset[int]
+    called: frozenset[int]
+
+
+@lru_cache(maxsize=512)
+def kept_before(code: CodeType, last_instruction: int) -> Kept:
+    """What may have kept the GIL until the instruction that a frame stands on."""
     instructions = list(dis.get_instructions(code))
     last = max(
         (place for place, one in enumerate(instructions) if one.offset <= last_instruction),
         default=0,
     )
+    return _kept(code, instructions, [last])
+
+
+@lru_cache(maxsize=512)
+def kept_at_end(code: CodeType) -> Kept:
+    """What may have kept the GIL until a function returned."""
+    instructions = list(dis.get_instructions(code))
+    ends = [place for place, one in enumerate(instructions) if one.opname in RETURNS]
+    return _kept(code, instructions, ends)
+
+
+def _kept(code: CodeType, instructions: list[dis.Instruction], ends: list[int]) -> Kept:
     befores = _befores(instructions)
     slow: set[int] = set()
     frees: set[int] = set()
     called: set[int] = set()
-    seen, ahead = {last}, [*befores[last]]
+    seen = {*ends}
+    ahead = [before for end in ends for before in befores[end]]
     while ahead:
         place = ahead.pop()
         if place in seen:
@@ -127,14 +181,15 @@ def slow_before(code: CodeType, last_instruction: int) -> int | None:
         if _lets_go(code, one):
             if is_call(one.opname):
                 (slow if one.opname in _KEEPS else called).add(one.offset)
+            elif one.opname == "SEND":
+                called.add(one.offset)
             continue
         if one.opname in _SLOW and not _is_arithmetic(code, instructions, place):
             slow.add(one.offset)
         elif one.opname in _FREES:
             frees.add(one.offset)
         ahead += befores[place]
-    found = slow or frees or called
-    return found.pop() if len(found) == 1 else None
+    return Kept(frozenset(slow), frozenset(frees), frozenset(called))
 
 
 def _befores(instructions: list[dis.Instruction]) -> list[list[int]]:

@@ -91,7 +91,9 @@ def ran_unseen(gap: Gap | None, last: Reading, full: Reading, after: Reading) ->
     if after.on_cpu is None or last.on_cpu is None:
         return None
     computed = after.on_cpu - last.on_cpu
-    wanted_cpu = (after.runnable or 0.0) - (full.runnable or 0.0)  # on a busy host
+    wanted_cpu = 0.0  # on a busy host
+    if after.runnable is not None and full.runnable is not None:
+        wanted_cpu = after.runnable - full.runnable
     if computed < MOST * gap.seconds or computed + wanted_cpu < RAN * gap.seconds:
         return None
     return Stretch(after.at - min(computed + wanted_cpu, gap.seconds), after.at)

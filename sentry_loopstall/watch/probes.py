@@ -57,6 +57,11 @@ class Closer(NamedTuple):
     callback: Callback | None = None
 
 
+def nothing_seen() -> Closer:
+    """What ran and is over: nobody knows which callback it was."""
+    return Closer([], callback=Callback())
+
+
 class ExactProbe:
     """What a look at one of asyncio's selector or proactor loops tells.
 

@@ -11,7 +11,9 @@ from ..clock import epoch, monotonic
 from ..expected import expected_within
 from ..journal import NO_TRANSACTIONS
 from ..loan import Loan
+from ..not_run_yet import has_just_been_called
 from ..recording import (
+    LATE,
     Callback,
     Gap,
     Heard,
@@ -27,7 +29,7 @@ from .callback_reader import CallbackReader, ContextReader
 from .detector import Stretch
 from .evidence import usable_cores
 from .others import Activity
-from .probes import Closer
+from .probes import Closer, nothing_seen
 from .reading import Reading
 from .usual import usual_sample
 from .waiters import WaiterReader
@@ -88,6 +90,10 @@ class Recorder:
         if closer.ready is not None:
             self._callbacks = closer.ready
         loop = self._loop()
+        if late >= LATE and closer.number is None and has_just_been_called(closer.frames):
+            # The loop hides which callback ran before, and lets nobody look between the two.
+            taken = Taken(nothing_seen())
+            closer = taken.closer
         callback, borrowed = self._callback_reader.read(loop, closer)
         transaction = None if borrowed is None else borrowed.transaction
         if transaction is not None:

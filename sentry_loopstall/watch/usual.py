@@ -6,9 +6,8 @@ import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 
-from ..recording import Sample
+from ..recording import LATE, Sample
 
-LATE = 0.025  # seconds from which on a look that came late says that it was kept away
 ENDS = 0  # stands for no code
 
 

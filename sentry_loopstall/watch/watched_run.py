@@ -25,7 +25,7 @@ from .open_blocks import expected_in
 from .others import all_stacks
 from .ping_probe import PingProbe
 from .polls import is_asleep
-from .probes import Closer, ExactProbe
+from .probes import Closer, ExactProbe, nothing_seen
 from .random_looks import NOT_AT_ALL, READY, RandomLooks
 from .reading import Reading
 from .recorder import Recorder, Taken
@@ -73,11 +73,10 @@ class WatchedRun:
         self.is_hooked = is_hooked
         self.was_seen = False
         self.skip: float | None = None
-        self.state = LoopState()
         self.recorder: Recorder | None = None
-        self._gap_before: Gap | None = None
         self.look_at = 0.0
         self.clocks = ThreadClocks(probe.thread_id, native_id, instruments)
+        self.state = LoopState(looked_at=self.clocks.before.at)
         self.estimate = estimate
         self.random_looks = RandomLooks(
             estimate, self.clocks.before.at, tells_start=isinstance(probe, ExactProbe)
@@ -175,9 +174,6 @@ class WatchedRun:
             since = look.decided.state.started_at
             before = (self.clocks.full, self.clocks.before)
             recorder = self.recorder = self._new_recorder(since, before)
-            gap, self._gap_before = self._gap_before, None
-            if gap is not None and gap.at + gap.seconds > since:
-                recorder.add_gap(gap)
         if look.decided.thin:
             recorder.thin()
         closer = self.probe.look_closer()
@@ -194,6 +190,9 @@ class WatchedRun:
             taken = Taken(closer, expected, variables)
             recorder.add(taken, look.reading, late=glance.late, for_gil=glance.for_gil)
             recorder.note_asleep(is_asleep(self.native_id))
+        elif not recorder.samples:
+            # It ended between the two, and was seen all the same.
+            recorder.add(Taken(nothing_seen()), look.reading, late=glance.late)
         self._let_go(closer, recorder.loan)
 
     def _let_go(self, closer: Closer, loan: Loan) -> None:
@@ -253,13 +252,6 @@ class WatchedRun:
         clocks = self.clocks
         clocks.before = clocks.read_fully(reading) if clocks.have_time(look, timing) else reading
 
-    def note_gap(self, gap: Gap) -> None:
-        """The watcher was kept away from `gap.at` on, though it had come in time."""
-        if self.recorder is not None:
-            self.recorder.add_gap(gap)
-        else:
-            self._gap_before = gap
-
     def end(self, timing: Timing) -> None:
         """Runs on the exiting thread: hand over the stall that has ended, without a look."""
         pulse = self.probe.look(self.look_at) or IDLE
@@ -282,6 +274,17 @@ class WatchedRun:
         self.look_at = 0.0
         self.estimate.unpark(began)
         self.random_looks.begin(began)
+
+    def skip_present_stretch(self) -> None:
+        """Runs on the loop's thread: never report the stretch that this is in."""
+        self.skip = self.probe.present_stretch()
+        if not self.was_seen:
+            self.state = LoopState()
+
+    @property
+    def began_at(self) -> float | None:
+        """Since when it is to be looked at, monotonic seconds; None once it was."""
+        return None if self.was_seen else self.clocks.before.at
 
     @property
     def samples(self) -> list[Sample]:

@@ -97,10 +97,12 @@ class Watcher:
         self._own_wait = OwnWait()
         self._first_run_at: float | None = None
         self._expected_at = 0.0
+        self._asked_at = 0.0
         self._on_since = 0.0
         self._last_timing: Timing | None = None
         self._waits_for_runs = False
         self._looks = False
+        self._kept_away: tuple[float, int] | None = None
         self._minute_at: float | None = None
         self.total = Histogram()
         """What was seen of all runs, as far as it is put away."""
@@ -177,7 +179,7 @@ class Watcher:
         loop = asyncio._get_running_loop()
         for run in list(self._runs.values()):
             if loop is not None and run.probe.loop is loop:
-                run.skip = run.probe.present_stretch()
+                run.skip_present_stretch()
 
     def skip_what_runs(self) -> None:
         """Never report what began before now, on any loop."""
@@ -234,6 +236,8 @@ class Watcher:
             if self._life.is_alive and not idles:
                 return  # it looks before long
         self.collector.install()
+        if not self._life.is_alive:
+            self._asked_at = self._now()
         self._life.start()
 
     def stop(self, timeout: float = 5.0) -> None:
@@ -268,8 +272,9 @@ class Watcher:
     # The thread
 
     def _run(self, goes_on: Callable[[], bool]) -> None:
-        on_at = due = self._now()
-        slept = own_switches()
+        on_at = self._now()
+        # The thread itself may have had to wait for the GIL.
+        due, slept = self._began_at(on_at), None if own_switches() is None else 0
         self._own_wait = OwnWait(on_at)
         self._looks = True
         self._others = OtherThreads()
@@ -296,16 +301,32 @@ class Watcher:
                             return
                         wait = 0.0
                     elif self._parks():
-                        wait = 0.0
+                        wait, self._kept_away = 0.0, None
                     # A new `init()` may want to hear of shorter stalls.
                     wait = min(wait, self._soon())
             except Exception:  # noqa: BLE001 - nothing of ours may disturb the application
                 wait = OFF_WAITS[1]
                 if self._failed():
                     return
-            due = self._now() + wait
-            slept = own_switches()
-            self._life.wake.wait(wait)
+            due, slept = self._wait(wait)
+
+    def _wait(self, seconds: float) -> tuple[float, int | None]:
+        """Wait for the next look: when it was due, and how often we had been put to sleep before.
+
+        Not at all where the last one kept us: this one is late already.
+        """
+        if self._kept_away is not None:
+            kept_away, self._kept_away = self._kept_away, None
+            return kept_away
+        due, slept = self._now() + seconds, own_switches()
+        self._life.wake.wait(seconds)
+        return due, slept
+
+    def _began_at(self, now: float) -> float:
+        """Since when a loop runs that a look was due at; now, where there is none."""
+        began = (run.began_at for run in list(self._runs.values()))
+        earliest = min((at for at in began if at is not None), default=now)
+        return max(earliest, self._asked_at)
 
     def _ends(self) -> bool:
         """Whether no loop starts for a moment: then the thread is gone before anybody looks for it.
@@ -319,7 +340,10 @@ class Watcher:
                 self._life.wake.wait()
             self._waits_for_runs = False
             return False
+        slept = own_switches()
         self._life.wake.wait(LINGER)
+        if slept is not None:
+            self._kept_away = self._began_at(self._now()), slept
         return not self._runs and self._life.may_end(lambda: not self._runs)
 
     def _parks(self) -> bool:
@@ -421,15 +445,18 @@ class Watcher:
             return max(0.0, look_at - self._now())
 
     def _note_own_gap(self, runs: list[WatchedRun], since: float, slept: int | None) -> None:
-        """Whatever reads a file lets go of the GIL, and who computes is slow to give it back."""
+        """Whatever reads a file lets go of the GIL, and who computes is slow to give it back.
+
+        The next look comes late then, as if it had been due when that began.
+        """
         took = self._now() - since
         if took < GAP or slept is None:
             return
         woken = own_switches()
-        gap = Gap(since, took, None if woken is None else woken - slept)
-        if was_kept_from_gil(gap):
+        if was_kept_from_gil(Gap(since, took, None if woken is None else woken - slept)):
+            self._kept_away = since, slept
             for run in runs:
-                run.note_gap(gap)
+                run.look_at = min(run.look_at, since)
 
     def _minute(self, now: float) -> None:
         is_first, self._minute_at = self._minute_at is None, now + WINDOW

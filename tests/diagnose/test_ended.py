@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 import pytest
 
 from sentry_loopstall.diagnose.ended import is_ending, with_ended
-from sentry_loopstall.diagnose.instructions import called_name, is_awaiting, operation
+from sentry_loopstall.diagnose.instructions import called_name, operation
+from sentry_loopstall.not_run_yet import is_awaiting
 from sentry_loopstall.recording import RawFrame
 
 from ..blocking import nap

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from sentry_loopstall.diagnose.instructions import is_awaiting, is_leaving
+from sentry_loopstall.diagnose.instructions import is_leaving
+from sentry_loopstall.not_run_yet import is_awaiting
 
 Seen = list[tuple[bool, bool]]
 WARM = 200  # calls after which CPython has specialised every instruction

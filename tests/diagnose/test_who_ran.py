@@ -15,7 +15,8 @@ import pytest
 
 from sentry_loopstall.diagnose.in_app import CodeFrame, Whose
 from sentry_loopstall.diagnose.instructions import called_name
-from sentry_loopstall.diagnose.who_ran import has_run_nothing, who_ran
+from sentry_loopstall.diagnose.who_ran import who_ran
+from sentry_loopstall.not_run_yet import has_run_nothing
 from sentry_loopstall.recording import RawFrame
 from sentry_loopstall.report.source import expression
 
@@ -92,6 +93,45 @@ def asks(old: Any, new: Any) -> None:
 def asks_for_each(old: Any, new: Any) -> None:
     for one in new:
         differ(old, one)
+
+
+def keeps_what_it_asked(old: Any, new: Any) -> None:
+    for one in new:
+        changed = differ(old, one)
+        same = not changed
+        old = same
+
+
+def is_same(old: Any, new: Any) -> bool:
+    return not differ(old, new)
+
+
+def asks_through_another(old: Any, new: Any) -> None:
+    for one in new:
+        is_same(old, one)
+
+
+def asks_an_unknown(old: Any, new: Any) -> None:
+    for one in new:
+        old.differs(one)
+
+
+async def differ_later(old: Any, new: Any) -> Any:
+    return old != new
+
+
+async def awaits(old: Any, new: Any) -> None:
+    changed = await differ_later(old, new)
+    helper(changed)
+
+
+def unsure(old: Any, new: Any) -> Any:
+    return old[1:] == new
+
+
+def asks_unsure(old: Any, new: Any) -> None:
+    for one in new:
+        unsure(old, one)
 
 
 def asks_either(old: Any, new: Any) -> None:
@@ -184,7 +224,10 @@ def test_a_callback_that_has_run_nothing_is_all_there_is() -> None:
         (loops, "JUMP_BACKWARD", None, "one in old"),
         (measures, "CALL", "len", "old == new"),
         (spins, "CALL", "monotonic", None),
-        (asks_for_each, "JUMP_BACKWARD", None, "differ(old, one)"),
+        (asks_for_each, "JUMP_BACKWARD", None, "old != new"),
+        (keeps_what_it_asked, "JUMP_BACKWARD", None, "old != new"),
+        (asks_through_another, "JUMP_BACKWARD", None, "old != new"),
+        (asks_an_unknown, "JUMP_BACKWARD", None, "old.differs(one)"),
     ],
 )
 def test_what_takes_no_time_is_not_what_took_it(
@@ -198,6 +241,7 @@ def test_what_takes_no_time_is_not_what_took_it(
     assert evaluates is (kept_by is not None)
     if kept_by is not None:
         assert text(frames[0]) == kept_by
+    assert frames[-1][0] is function.__code__
 
 
 def test_of_several_calls_the_code_alone_does_not_tell_which() -> None:
@@ -209,7 +253,23 @@ def test_of_several_calls_the_code_alone_does_not_tell_which() -> None:
     if whiles[0] == whiles[1]:  # one jump for both
         assert told[0] == ((whiles[0],), False)
     else:
-        assert [text(frames[0]) for frames, _ in told] == ["differ(old, one)", "helper(one)"]
+        assert [text(frames[0]) for frames, _ in told] == ["old != new", "helper(one)"]
+
+
+def test_a_coroutine_that_is_awaited_and_ends_at_once_is_a_function_like_others() -> None:
+    caller = raw(awaits, offset(awaits.__code__, "CALL", "helper"))
+    frames, evaluates = who_ran((not_begun(helper), caller), nothing_is)
+    assert evaluates
+    assert [frame[0] for frame in frames] == [differ_later.__code__, awaits.__code__]
+    assert [text(frame) for frame in frames] == ["old != new", "await differ_later(old, new)"]
+
+
+def test_a_function_whose_end_may_have_taken_it_is_told_where_its_line_is_not_sure() -> None:
+    code = asks_unsure.__code__
+    at = [one.offset for one in dis.get_instructions(code) if "JUMP_BACKWARD" in one.opname][-1]
+    frames, evaluates = who_ran((raw(asks_unsure, at),), nothing_is)
+    assert [frame[0] for frame in frames] == [unsure.__code__, code]
+    assert not evaluates
 
 
 def test_any_other_call_is_what_takes_the_time() -> None:
@@ -233,7 +293,7 @@ def test_only_the_first_instruction_of_a_function_is_its_begin() -> None:
         (compares, lambda: (BIG, SAME), "old != new"),
         (contains, lambda: ([-1], BIG), "old in new"),
         (measures, lambda: (BIG, SAME), "old == new"),
-        (asks, lambda: (BIG, SAME), "differ(old, new)"),
+        (asks, lambda: (BIG, SAME), "old != new"),
         (dumps, lambda: (BIG, 4), "pickle.dumps(old, protocol=new)"),
     ],
 )
@@ -260,4 +320,5 @@ def test_a_thread_that_runs_is_seen_so(
             frames, evaluates = who_ran(tuple(stack), nothing_is)
             seen[frames[0][0], text(frames[0]) if evaluates else None] += 1
     thread.join()
-    assert seen.most_common(1)[0][0] == (function.__code__, kept_by)
+    code = differ.__code__ if function is asks else function.__code__
+    assert seen.most_common(1)[0][0] == (code, kept_by)

@@ -1,4 +1,4 @@
-"""A watcher that came in time and was kept away then says so, too."""
+"""A watcher that came in time and was kept away then comes late, too."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ from typing import Any, cast
 
 import pytest
 
-from sentry_loopstall.recording import Gap
 from sentry_loopstall.watch import watcher
 from sentry_loopstall.watch.watched_run import WatchedRun
 from sentry_loopstall.watch.watcher import Watcher
 
 
 class Run:
-    """Keeps what it is told."""
+    """Was looked at, and is to be in a second."""
 
-    def __init__(self) -> None:
-        self.gaps: list[Gap] = []
-        self.note_gap = self.gaps.append
+    look_at = 11.0
 
 
 @pytest.mark.parametrize(
@@ -29,7 +26,7 @@ class Run:
         pytest.param(0.2, None, None, False, id="nobody counts"),
     ],
 )
-def test_what_keeps_the_watcher_in_the_second_half_of_a_look_is_a_gap(
+def test_after_what_kept_the_watcher_in_the_second_half_of_a_look_the_next_one_is_late(
     monkeypatch: pytest.MonkeyPatch,
     took: float,
     before: int | None,
@@ -41,4 +38,10 @@ def test_what_keeps_the_watcher_in_the_second_half_of_a_look_is_a_gap(
     run: Any = Run()
     looking = Watcher(lambda: None, lambda _: None, now=lambda: 10.0 + took)
     looking._note_own_gap([cast("WatchedRun", run)], 10.0, before)
-    assert [(gap.at, gap.switches) for gap in run.gaps] == ([(10.0, 40)] if is_gap else [])
+    if is_gap:  # the next look is late by then
+        assert run.look_at == 10.0
+        assert looking._wait(60.0) == (10.0, before)
+    else:
+        assert run.look_at == 11.0
+    due, _ = looking._wait(0.0)
+    assert due == 10.0 + took

@@ -1,0 +1,121 @@
+"""What nobody saw is told as that, and never as the doing of who runs when somebody can look."""
+
+from __future__ import annotations
+
+import asyncio
+import dis
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import sentry_sdk
+
+from sentry_loopstall.not_run_yet import has_just_been_called
+from sentry_loopstall.recording import RawFrame
+from sentry_loopstall.watch.probes import ExactProbe, nothing_seen
+
+from .blocking import nap
+from .conftest import Captured, Init
+from .test_detection import LOOPS, Runner, on_uvloop
+
+NUMBERS, OTHERS = ([10.5 + number for number in range(1000)] for _ in range(2))
+THESE, THOSE = [NUMBERS] * 30_000, [OTHERS] * 30_000
+
+
+def differ() -> bool:
+    """Keeps the GIL to its end: some 0.3 s on the machines that this was written on."""
+    return THESE != THOSE
+
+
+async def goes_on_next() -> None:
+    """Another user's request, that only waits for its turn."""
+    with sentry_sdk.isolation_scope() as scope:
+        scope.set_user({"id": "innocent"})
+        await asyncio.sleep(0)
+
+
+async def blocks_first() -> None:
+    innocent = asyncio.create_task(goes_on_next())
+    await asyncio.sleep(0)  # it waits to be resumed
+    asyncio.get_running_loop().call_soon(differ)
+    await asyncio.sleep(0)
+    await innocent
+
+
+@pytest.mark.parametrize("runner", LOOPS)
+def test_who_is_called_next_is_not_blamed(init: Init, captured: Captured, runner: Runner) -> None:
+    """uvloop calls one after the other without a moment in which anybody could look."""
+    init({"threshold": 0.1})
+    runner(_after_a_moment(blocks_first()))
+    (event,) = captured.wait_for_events()
+    (stall,) = captured.wait_for_stalls()
+    assert stall.culprit is not None
+    assert stall.culprit.qualname == ("unknown callback" if on_uvloop(runner) else "differ")
+    assert "user" not in event
+    assert stall.coroutine is None
+
+
+async def _after_a_moment(main: Any) -> None:
+    await asyncio.sleep(0.05)
+    await main
+
+
+@pytest.mark.parametrize("runner", [asyncio.run])
+def test_what_is_over_before_it_is_seen_closer_is_told(
+    init: Init, captured: Captured, runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the two steps of a look the watcher may have to wait for the GIL."""
+    monkeypatch.setattr(
+        ExactProbe, "look_closer", lambda _: nothing_seen()._replace(is_over=True, callback=None)
+    )
+    init({"threshold": 0.1})
+    runner(_after_a_moment(_naps()))
+    (stall,) = captured.wait_for_stalls()
+    assert stall.culprit is not None
+    assert stall.culprit.qualname == "unknown callback"
+    assert stall.duration == pytest.approx(0.2, abs=0.1)
+    assert stall.task is None
+
+
+async def _naps() -> None:
+    nap(0.2)
+
+
+def gives_way() -> Iterator[None]:
+    yield
+
+
+async def awaits() -> None:
+    await asyncio.sleep(0)
+
+
+def standing(function: Callable[..., Any], operation: str, turn: int = 0) -> RawFrame:
+    code = function.__code__
+    offsets = [one.offset for one in dis.get_instructions(code) if one.opname == operation]
+    return code, offsets[turn], __name__
+
+
+BEGUN = standing(differ, "RESUME")
+RESUMED = standing(gives_way, "RESUME", -1)
+AWAITS = standing(awaits, "SEND")
+RETURNS = standing(gives_way, "YIELD_VALUE")
+
+
+@pytest.mark.parametrize(
+    ("frames", "nothing_ran"),
+    [
+        pytest.param((BEGUN,), True, id="a callback"),
+        pytest.param((standing(awaits, "RESUME"),), True, id="a task's first step"),
+        pytest.param((RESUMED,), True, id="a generator that goes on"),
+        pytest.param((RESUMED, AWAITS, AWAITS), True, id="a task that goes on"),
+        pytest.param((BEGUN, AWAITS), False, id="a function that a coroutine calls"),
+        pytest.param((RESUMED, BEGUN), False, id="a generator that a function asks"),
+        pytest.param((RETURNS,), False, id="it ran"),
+        pytest.param((AWAITS,), False, id="what it awaited has ended"),
+        pytest.param((), False, id="a function of C"),
+    ],
+)
+def test_a_callback_has_run_nothing_where_it_was_called_or_woken(
+    frames: tuple[RawFrame, ...], nothing_ran: bool
+) -> None:
+    assert has_just_been_called(frames) is nothing_ran
