@@ -30,6 +30,8 @@ WORKS = (
     "echo",
     "fastapi_requests",
     "fastapi_requests_uvloop",
+    "traced_requests",
+    "transactions",
     "idle",
     "idle_uvloop",
     "stalls",

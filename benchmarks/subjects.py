@@ -25,6 +25,7 @@ SINGLE_THREAD = "nothing, single thread"
 SENTRY = "sentry_sdk"
 SENTRY_AGAIN = "sentry_sdk again"
 US = "sentry-loopstall"
+ALL_OF_US = "sentry-loopstall, all of it"
 DEBUG = "asyncio debug mode"
 AIODEBUG = "aiodebug"
 AIOCOP = "aiocop"
@@ -62,8 +63,11 @@ def single_thread(_: Setting) -> None:
     """Not even that."""
 
 
-def sentry_with(*integrations: Any) -> None:
-    """A client that sends nothing, without the integrations that it would find by itself."""
+def sentry_with(*integrations: Any, traced: bool) -> None:
+    """A client that sends nothing, without the integrations that it would find by itself.
+
+    `traced` has it make a transaction of each request to FastAPI.
+    """
     sdk = _load("sentry_sdk")
     transport = _load("sentry_sdk.transport")
 
@@ -76,21 +80,39 @@ def sentry_with(*integrations: Any) -> None:
         transport=NoTransport,
         default_integrations=False,
         auto_enabling_integrations=False,
-        integrations=list(integrations),
+        integrations=[*integrations, *(_tracing() if traced else ())],
+        traces_sample_rate=1.0 if traced else None,
     )
 
 
-def sentry(_: Setting) -> None:
+def _tracing() -> list[Any]:
+    return [
+        _load("sentry_sdk.integrations.starlette").StarletteIntegration(),
+        _load("sentry_sdk.integrations.fastapi").FastApiIntegration(),
+    ]
+
+
+def sentry(setting: Setting) -> None:
     """The SDK alone, and wrapt, which we need, too."""
     bystander()
     _load("wrapt")
-    sentry_with()
+    sentry_with(traced=setting.traced)
 
 
 def us(setting: Setting) -> None:
     """This package in the SDK."""
+    _us(setting)
+
+
+def all_of_us(setting: Setting) -> None:
+    """The same with what is off by default."""
+    _us(setting, metrics=True, last_words=os.path.join(tempfile.mkdtemp(), "words"))  # noqa: PTH118
+
+
+def _us(setting: Setting, **options: Any) -> None:
     bystander()
-    sentry_with(_load("sentry_loopstall").LoopStallIntegration(threshold=setting.threshold))
+    integration = _load("sentry_loopstall").LoopStallIntegration
+    sentry_with(integration(threshold=setting.threshold, **options), traced=setting.traced)
 
 
 def debug_mode(setting: Setting) -> OnLoop:
@@ -215,6 +237,7 @@ SUBJECTS = {
         Subject(SENTRY, "a client without integrations", sentry),
         Subject(SENTRY_AGAIN, "the same once more: the noise", sentry),
         Subject(US, "the same client with this package", us),
+        Subject(ALL_OF_US, "with `metrics` and `last_words`, too", all_of_us),
         Subject(DEBUG, "`loop.set_debug(True)`", debug_mode),
         Subject(AIODEBUG, "its log of slow callbacks", aiodebug),
         Subject(AIOCOP, "blocking I/O, slow callbacks and CPU samples", aiocop),

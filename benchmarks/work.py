@@ -22,10 +22,14 @@ Turn = Callable[[int], dict[str, float]]
 
 @dataclass(frozen=True)
 class Setting:
-    """What a subject is told of the work: which loop it runs on, what is slow (seconds)."""
+    """What a subject is told of the work: which loop it runs on, what is slow (seconds).
+
+    `traced`: with transactions, by whoever makes any.
+    """
 
     loop: str = "asyncio"
     threshold: float = 0.25
+    traced: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from benchmarks.figures import Against, Figure
-from benchmarks.subjects import SENTRY, SENTRY_AGAIN, US
+from benchmarks.subjects import ALL_OF_US, SENTRY, SENTRY_AGAIN, US
 from benchmarks.work import OwnLoop, Schedule, Setting, Size, Subject, Turn, Work
 from benchmarks.works.stalls import resident
 
@@ -39,7 +39,7 @@ WORK = Work(
         "and wrapt imported before."
     ),
     schedule=Schedule.FRESH,
-    subjects=(SENTRY, SENTRY_AGAIN, US),
+    subjects=(SENTRY, SENTRY_AGAIN, US, ALL_OF_US),
     figures=(
         Figure("CPU", "ms", Against.DIFFERENCE, digits=1, at_most=15.0, key=True),
         Figure("memory", "kB", Against.DIFFERENCE, digits=0, at_most=500.0, key=True),
