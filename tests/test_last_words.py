@@ -253,7 +253,7 @@ def test_who_lives_on_knows_which_operator_held_the_gil(
 
     Where the loop does not say that it was the same callback, it is nobody's request.
     """
-    event = next(filter(None, (of_operator(service, loop, idle) for _ in range(3))))
+    event = next(filter(None, (of_operator(service, "operator", loop, idle) for _ in range(3))))
     (exception,) = event["exception"]["values"]
     told = re.fullmatch(
         r"__main__\.Shop\.search blocked the event loop for ([\d.]+) s in True in answers",
@@ -267,10 +267,25 @@ def test_who_lives_on_knows_which_operator_held_the_gil(
     assert service.heirs() == []
 
 
-def of_operator(service: Service, loop: str, idle: str) -> Event | None:
+@on_linux
+@pytest.mark.parametrize(("loop", "user"), [("asyncio", "mallory"), ("uvloop", None)])
+def test_it_is_known_of_a_callback_that_has_ended(
+    service: Service, loop: str, user: str | None
+) -> None:
+    """On uvloop the next one runs before anybody can look, and that is not blamed."""
+    tried = (of_operator(service, "operator at the end", loop, "0.2") for _ in range(3))
+    event = next(filter(None, tried))
+    (exception,) = event["exception"]["values"]
+    assert exception["value"].startswith("__main__.Shop.search blocked the event loop for 3.")
+    assert exception["value"].endswith(" s in True in answers")
+    assert exception["stacktrace"]["frames"][-1]["function"] == "search"
+    assert event.get("user", {}).get("id") == user
+
+
+def of_operator(service: Service, what: str, loop: str, idle: str) -> Event | None:
     """What is told of it; None where the machine gave the process no CPU, and nobody is blamed."""
     before = len(service.receiver.events)
-    child = service.start("operator", LOOP=loop, IDLE=idle)
+    child = service.start(what, LOOP=loop, IDLE=idle)
     poll(lambda: len(service.receiver.events) > before, timeout=30)
     end(child, signal.SIGKILL)
     event: Event = service.receiver.events[before]

@@ -402,6 +402,7 @@ class WatchedRun:
             return
         if ran is not None:
             recorder.see_nothing()
+            _hear(recorder, glance, look)
         ended_at = stretch.ended_at
         recorder.since_first_run = max(0.0, stretch.started_at - self.first_run_at)
         recorder.add_others(others(self.probe.thread_id))

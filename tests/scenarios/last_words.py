@@ -59,6 +59,11 @@ class Shop:
         time.sleep(seconds)
 
 
+def for_a_while() -> Iterable[bool]:
+    """Of functions of C alone."""
+    return map((time.monotonic() + 3.5).__lt__, iter(time.monotonic, None))
+
+
 def wait_for_words(shop: Shop) -> None:
     detection: Any = integration._detection
     while detection._words._file._speaker is None:
@@ -71,7 +76,7 @@ def block() -> None:
     if WHAT == "regex":
         shop.match("a" * 40 + "b")
     elif WHAT == "operator":  # nothing looks at who wants the GIL as it has ended
-        shop.search(map((time.monotonic() + 3.5).__lt__, iter(time.monotonic, None)))
+        shop.search(for_a_while())
         shop.compute(0.3)
     elif WHAT == "regex_for":  # holds the GIL, and comes back
         ctypes.PyDLL(None).usleep(int(UNTIL))
@@ -110,7 +115,7 @@ async def main() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ["SIZE"]),) * 2)
     if "NO_FILE" not in os.environ:
         await file_is_there()
-    if WHAT == "operator":  # as it writes, others would get the GIL before the operator does
+    if WHAT.startswith("operator"):  # as it writes, others would get the GIL before that does
         print("blocks", flush=True)
     await asyncio.sleep(float(os.environ.get("IDLE", "0.2")))
     trace_id = hashlib.md5(os.environ["SERVER_NAME"].encode()).hexdigest()
@@ -122,15 +127,17 @@ async def main() -> None:
     if UNTIL == "handled":
         task: Any = asyncio.current_task()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    if WHAT != "operator":
+    if not WHAT.startswith("operator"):
         print("blocks", flush=True)
     if WHAT == "short":
         return
-    if WHAT != "idle":
+    if WHAT == "operator at the end":
+        asyncio.get_running_loop().call_soon(Shop().search, for_a_while())
+    elif WHAT != "idle":
         block()
     await asyncio.sleep(0)
     print("goes on", flush=True)
-    if UNTIL == "then_waits" or WHAT in ("idle", "operator", "regex_for"):
+    if UNTIL == "then_waits" or WHAT in ("idle", "operator", "operator at the end", "regex_for"):
         await asyncio.sleep(60)
 
 

@@ -51,7 +51,8 @@ def _insert(
         outer = ()  # the callback has ended, and the loop goes on
     stack = _as_beside(parsed[0], outer)
     built = _Stack(rules)
-    frames = built.frames(stack, outer) if stack and (outer or is_same) else None
+    is_unseen = not outer and beside.callback == Callback()
+    frames = built.frames(stack, outer) if stack and (outer or is_same or is_unseen) else None
     if frames is None or frames == beside.frames:
         return
     guesses |= built.guesses
