@@ -273,6 +273,7 @@ class Watcher:
 
     def _run(self, goes_on: Callable[[], bool]) -> None:
         on_at = self._now()
+        self._kept_away = None  # what kept a thread that has ended is over
         # The thread itself may have had to wait for the GIL.
         due, slept = self._began_at(on_at), None if own_switches() is None else 0
         self._own_wait = OwnWait(on_at)
@@ -342,7 +343,7 @@ class Watcher:
             return False
         slept = own_switches()
         self._life.wake.wait(LINGER)
-        if slept is not None:
+        if slept is not None and self._runs:
             self._kept_away = self._began_at(self._now()), slept
         return not self._runs and self._life.may_end(lambda: not self._runs)
 

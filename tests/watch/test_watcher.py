@@ -45,3 +45,11 @@ def test_after_what_kept_the_watcher_in_the_second_half_of_a_look_the_next_one_i
         assert run.look_at == 11.0
     due, _ = looking._wait(0.0)
     assert due == 10.0 + took
+
+
+def test_what_kept_a_thread_that_has_ended_keeps_no_other() -> None:
+    looking = Watcher(lambda: None, lambda _: None)
+    looking._kept_away = 10.0, 3
+    looking._run(lambda: False)
+    due, _ = looking._wait(0.0)
+    assert due > 10.0
