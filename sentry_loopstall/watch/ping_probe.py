@@ -136,6 +136,15 @@ class PingProbe:
         self._to_be_sent = True
         return Pulse(float(self._stretch), self._started_at, self._ended_at)
 
+    def narrow(self, asleep_since: float, used: float) -> float:
+        """When the stretch began whose thread sleeps since then, monotonic seconds.
+
+        It has `used` so many seconds of a CPU since it was seen free, some of them for this.
+        """
+        if asleep_since >= self._free_at:
+            self._started_at = max(self._free_at, asleep_since - used / 2)
+        return self._started_at
+
     def reach_out(self) -> None:
         """Ping the loop if the last look found it busy."""
         if self._to_be_sent:

@@ -18,6 +18,7 @@ from ..recording import Gap, Heard, LoopThread, Recording, Sample, Variables
 from .callback_reader import ContextReader
 from .collector import without_our_callback
 from .detector import IDLE, LoopState, Pulse, Stretch, Timing, step
+from .fell_asleep import asleep_since
 from .frames import FrameSource
 from .late_poll import may_be_late_poll, ran_unseen, unseen, wanted_in_vain
 from .look import Glance, Instruments, Look, Others
@@ -76,6 +77,7 @@ class WatchedRun:
         self.recorder: Recorder | None = None
         self.look_at = 0.0
         self.clocks = ThreadClocks(probe.thread_id, native_id, instruments)
+        self._cpu_when_free = self.clocks.before.on_cpu
         self.state = LoopState(looked_at=self.clocks.before.at)
         self.estimate = estimate
         self.random_looks = RandomLooks(
@@ -135,6 +137,8 @@ class WatchedRun:
             self._note_blocked(decided.ended)
         self.state = decided.state
         waited = NOT_AT_ALL
+        if pulse.stretch is None:
+            self._cpu_when_free = reading.on_cpu
         if pulse.stretch is None and self.random_looks.is_due(reading.at):
             waited = READY
             if not self._is_about_to_run():
@@ -324,6 +328,8 @@ class WatchedRun:
             recorder.set_threads_beside(all_stacks())
         if glance.gap is not None:
             recorder.add_gap(glance.gap)
+        if decided.trap and isinstance(self.probe, PingProbe):
+            self._narrow_start(self.probe, reading, recorder)
         if decided.trap:
             self.probe.set_end_trap()
             # Look again at once: had the stretch ended before the trap was set, it would note
@@ -369,6 +375,15 @@ class WatchedRun:
             recorder.add_gap(glance.gap)
         after = self.clocks.read_fully(look.reading)
         self.hand_over(recorder.recording(stretch, ongoing=False, after=after, io=io))
+
+    def _narrow_start(self, probe: PingProbe, reading: Reading, recorder: Recorder) -> None:
+        """Of a stretch that began at some moment between two looks, if its thread sleeps."""
+        before, now = self._cpu_when_free, reading.on_cpu
+        if before is None or now is None or not recorder.samples[-1].asleep:
+            return
+        since = asleep_since(self.native_id)
+        if since is not None and since < reading.at:
+            self.state = self.state._replace(started_at=probe.narrow(since, now - before))
 
     def _judge_late_poll(
         self,
