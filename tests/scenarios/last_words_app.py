@@ -2,13 +2,15 @@
 
 import os
 import re
+import sys
 import time
+from typing import Any
 
 import sentry_sdk
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse
 
-from sentry_loopstall import LoopStallIntegration
+from sentry_loopstall import LoopStallIntegration, integration
 
 RULE = re.compile(r"(a+)+$")
 
@@ -26,6 +28,10 @@ def match_all(text: str) -> object:
 
 @app.get("/healthy")
 async def healthy() -> str:
+    """Once there is somebody to speak: a file that is about to be made says nothing."""
+    detection: Any = integration._detection
+    if sys.platform == "linux" and getattr(detection._words, "_switch", None) is None:
+        return "not yet"
     return "ok"
 
 
