@@ -20,7 +20,13 @@ from .collector import without_our_callback
 from .detector import IDLE, LoopState, Pulse, Stretch, Timing, step
 from .fell_asleep import asleep_since
 from .frames import FrameSource
-from .late_poll import may_be_late_poll, ran_unseen, unseen, wanted_in_vain
+from .late_poll import (
+    may_be_late_poll,
+    ran_unseen,
+    unseen,
+    wanted_in_vain,
+    was_kept_from_gil,
+)
 from .look import Glance, Instruments, Look, Others
 from .open_blocks import expected_in
 from .others import all_stacks
@@ -194,8 +200,8 @@ class WatchedRun:
             taken = Taken(closer, expected, variables)
             recorder.add(taken, look.reading, late=glance.late, for_gil=glance.for_gil)
             recorder.note_asleep(is_asleep(self.native_id))
-        elif not recorder.samples:
-            # It ended between the two, and was seen all the same.
+        elif not recorder.samples and glance.gap is not None and was_kept_from_gil(glance.gap):
+            # It ended between the two steps, and had the GIL: the machine did not stand still.
             recorder.add(Taken(nothing_seen()), look.reading, late=glance.late)
         self._let_go(closer, recorder.loan)
 
