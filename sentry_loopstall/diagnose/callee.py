@@ -94,8 +94,7 @@ def called_by(frame: CodeFrame) -> Called:
     if not frame.evaluates or frame.last_instruction < 0:
         return NOTHING
     instructions = _instructions(frame.code)
-    last = frame.last_instruction
-    index = next((at for at, one in enumerate(instructions) if one.offset == last), None)
+    index = _index_of(instructions, frame.last_instruction)
     if index is None:
         return NOTHING
     reader = _Reader(frame.module, frame.code, instructions)
@@ -104,10 +103,19 @@ def called_by(frame: CodeFrame) -> Called:
         return Called(_name(_attribute(reader.value_at(entered), ENTER)), ENTER)
     if instructions[index].opname not in _CALLS:
         return NOTHING
+    return _call_at(reader, instructions, index)
+
+
+def _index_of(instructions: tuple[dis.Instruction, ...], offset: int) -> int | None:
+    return next((at for at, one in enumerate(instructions) if one.offset == offset), None)
+
+
+def _call_at(reader: _Reader, instructions: tuple[dis.Instruction, ...], index: int) -> Called:
+    """What a call calls, by the place of its instruction."""
     *callee, _ = reader.parts_of(index)
     attribute = instructions[callee[-1]].argval if callee else None
-    value = reader.value_of(callee)
-    return Called(_name(value), attribute if isinstance(attribute, str) else None)
+    name = _name(reader.value_of(callee))
+    return Called(name, attribute if isinstance(attribute, str) else None)
 
 
 def function_called_at(frame: RawFrame) -> tuple[CodeType, str] | None:
@@ -117,7 +125,9 @@ def function_called_at(frame: RawFrame) -> tuple[CodeType, str] | None:
     """
     code, last_instruction, module = frame
     instructions = _instructions(code)
-    index = next((at for at, one in enumerate(instructions) if one.offset == last_instruction), 0)
+    index = _index_of(instructions, last_instruction)
+    if index is None:
+        return None
     is_awaited = instructions[index].opname == "SEND"
     if is_awaited:
         # Between the two stands what is sent first.
@@ -125,9 +135,7 @@ def function_called_at(frame: RawFrame) -> tuple[CodeType, str] | None:
         index = next(before, 0) - 1
     if index < 0 or instructions[index].opname not in _CALLS:
         return None
-    reader = _Reader(module, code, instructions)
-    *callee, _ = reader.parts_of(index)
-    name = _name(reader.value_of(callee))
+    name = _call_at(_Reader(module, code, instructions), instructions, index).name
     found = None if name is None else _function_named(name)
     if found is None or bool(found[0].co_flags & inspect.CO_COROUTINE) is not is_awaited:
         return None

@@ -107,7 +107,7 @@ class Stack:
         for place, values in sample.variables:
             if _is_ours(sample.frames[place]):
                 continue
-            outer = len(sample.frames[place:]) - sum(map(_is_ours, sample.frames[place:]))
+            outer = len(without_ours(sample.frames[place:]))
             code = sample.frames[place][0]
             # Counted from the outermost frame it is where it was, or the one that ended is between.
             for here in (len(self._raw) - outer, len(self._raw) - outer - 1):

@@ -145,10 +145,10 @@ class WatchedRun:
         waited = NOT_AT_ALL
         if pulse.stretch is None:
             self._cpu_when_free = reading.on_cpu
-        if pulse.stretch is None and self.random_looks.is_due(reading.at):
-            waited = READY
-            if not self._is_about_to_run():
-                waited = self.random_looks.waited(reading, self.clocks.before, glance)
+            if self.random_looks.is_due(reading.at):
+                waited = READY
+                if not self._is_about_to_run():
+                    waited = self.random_looks.waited(reading, self.clocks.before, glance)
         interval = timing.threshold if self._rests(reading.at) else timing.threshold / 2
         self.look_at = self.random_looks.saw(pulse, decided, reading.at, interval, waited)
         look = Look(pulse, reading, before, decided, was_busy=was_busy)
