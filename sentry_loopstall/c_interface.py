@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any
 
 _PR_SET_NAME = 15
+_MOST = 4096  # bytes of a file
 
 # The module is private and was renamed in 3.13; what is read of it is the same.
 _INTERPRETERS = ("_interpreters", "_xxsubinterpreters")
@@ -90,30 +91,57 @@ class MainThread:
 
 
 class KernelFiles:
-    """Reads a small file of the kernel's and keeps the GIL, so that nobody goes on meanwhile."""
+    """Reads small files of the kernel's, so that a descriptor of ours is no danger to anybody.
+
+    For one thread at a time: all read into the same buffer.
+
+    A program that closes a descriptor twice closes what another thread has opened in between, and
+    that one then what the program opens next: RLoop's and other loops do so as they end.
+    """
 
     def __init__(self) -> None:
         library = ctypes.PyDLL(None)  # an object of our own, so its types are as well
         self._open, self._read, self._close = library.open, library.read, library.close
+        self._link = library.readlink
         self._open.argtypes = [ctypes.c_char_p, ctypes.c_int]
         self._read.argtypes = [ctypes.c_int, POINTER, SIZE]
         self._read.restype = ctypes.c_ssize_t
         self._close.argtypes = [ctypes.c_int]
+        self._link.argtypes = [ctypes.c_char_p, POINTER, SIZE]
+        self._link.restype = ctypes.c_ssize_t
+        self._buffer: Any = ctypes.create_string_buffer(_MOST)
+        self._address = ctypes.addressof(self._buffer)
 
     def content(self, path: str) -> bytes | None:
-        """The first 512 bytes; None where it cannot be read."""
+        """What a file says that is quickly read, no step without the GIL; None if it cannot be."""
         descriptor = self._open(path.encode(), os.O_RDONLY | os.O_CLOEXEC)
         if descriptor < 0:
             return None
-        buffer = ctypes.create_string_buffer(512)
-        length = self._read(descriptor, buffer, 512)
+        length = self._read(descriptor, self._address, _MOST)
         self._close(descriptor)
-        return buffer.raw[:length] if length >= 0 else None
+        content: bytes = self._buffer[:length]
+        return content if length >= 0 else None
 
+    def slow_content(self, path: str) -> bytes | None:
+        """The same without the GIL while it is read; nothing is read or closed that is not ours."""
+        descriptor = self._open(path.encode(), os.O_RDONLY | os.O_CLOEXEC)
+        if descriptor < 0:
+            return None
+        ours = self._opened(descriptor)
+        try:
+            # A socket or a pipe that has the number now has no position to read at.
+            return os.pread(descriptor, _MOST, 0)
+        except OSError:
+            return None
+        finally:
+            if self._opened(descriptor) == ours:
+                self._close(descriptor)
 
-def _no_content(path: str) -> bytes | None:  # noqa: ARG001 - as the method
-    """There is no way to keep the GIL."""
-    return None
+    def _opened(self, descriptor: int) -> bytes:
+        """What a descriptor stands for, as the kernel names it."""
+        length = self._link(b"/proc/self/fd/%d" % descriptor, self._address, _MOST)
+        name: bytes = self._buffer[: max(length, 0)]
+        return name
 
 
 def _namer() -> Callable[[str], None]:
@@ -155,6 +183,6 @@ except Exception:  # noqa: BLE001 - as above, or another system
     name_thread = _nameless
 
 try:
-    kernel_file = KernelFiles().content if sys.platform.startswith("linux") else _no_content
+    KERNEL_FILES = KernelFiles() if sys.platform.startswith("linux") else None
 except Exception:  # noqa: BLE001 - as above
-    kernel_file = _no_content
+    KERNEL_FILES = None

@@ -17,9 +17,8 @@ from typing import Any
 
 import wrapt
 
-from ..c_interface import kernel_file
 from ..cached import computed_once
-from .evidence import file_content
+from .kernel_files import task_file, task_file_with_gil
 
 # Of Linux' tables of system calls: epoll_wait, epoll_pwait, epoll_pwait2.
 EPOLLS = {"x86_64": ("232", "281", "441"), "aarch64": ("22", "441")}.get(platform.machine(), ())
@@ -153,10 +152,12 @@ def by_id(codes: Iterable[CodeType]) -> dict[int, CodeType]:
 def system_call(native_id: int | None) -> str | None:
     """The number of the system call that a thread is in, `running` in none.
 
-    None where nobody can tell. 15 µs, and the GIL is released (measured).
+    None where nobody can tell. 15 µs (measured).
     """
+    if native_id is None:
+        return None
     try:
-        content = file_content(_path(native_id))
+        content = task_file(native_id, "syscall")
     except OSError:  # not allowed everywhere
         return None
     return content.split(b" ", 1)[0].strip().decode()
@@ -169,7 +170,9 @@ def is_asleep(native_id: int | None) -> bool | None:
     do, and for a moment on one without, as who waits for a lock does. The GIL is kept: a thread
     that gets it meanwhile may fall asleep before the file is read.
     """
-    content = kernel_file(_path(native_id)) if FUTEX is not None else None
+    if FUTEX is None or native_id is None:
+        return None
+    content = task_file_with_gil(native_id, "syscall")
     if not content:
         return None
     number, *arguments = content.decode().split()
@@ -178,7 +181,3 @@ def is_asleep(native_id: int | None) -> bool | None:
     if number != FUTEX:
         return True
     return None if int(arguments[_TIMEOUT], 16) == 0 else False
-
-
-def _path(native_id: int | None) -> str:
-    return f"/proc/self/task/{native_id}/syscall"

@@ -8,8 +8,8 @@ from .evidence import scheduling_of, thread_cpu_time
 from .look import Instruments, Look
 from .reading import Reading
 
-# Seconds between full readings of a healthy loop. One reads two files: 15 µs, and the GIL is
-# released and asked for again six times, 5 ms each while the loop computes.
+# Seconds between full readings of a healthy loop. One reads a file or two: 10 and 30 µs, and for
+# the second, which only a CPU limit has, the GIL is released: 5 ms while the loop computes.
 FULL_READING_EVERY = 0.1
 FULL_READING_OF_BUSY_LOOP_EVERY = 1.0  # where the threshold leaves no time for more
 

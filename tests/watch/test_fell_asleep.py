@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from _thread import get_native_id
 from contextlib import closing
 from typing import Any, cast
 
@@ -24,13 +25,14 @@ se.sum_exec_runtime                          :             1.250000
 def kernel(its: str | None, ours: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Has the two files say so, at 100.0 by the monotonic clock."""
 
-    def content(path: str) -> bytes:
-        milliseconds = ours if path == "/proc/thread-self/sched" else its
+    def content(native_id: int, name: str) -> bytes:
+        assert name == "sched"
+        milliseconds = ours if native_id == get_native_id() else its
         if milliseconds is None:
-            raise FileNotFoundError(path)
+            raise FileNotFoundError(native_id)
         return FILE.format(name="a thread", milliseconds=milliseconds).encode()
 
-    monkeypatch.setattr(fell_asleep, "file_content", content)
+    monkeypatch.setattr(fell_asleep, "task_file", content)
     monkeypatch.setattr(fell_asleep, "monotonic", lambda: 100.0)
 
 
