@@ -87,7 +87,8 @@ class PingProbe:
         now = self._now()
         ping = self._ping
         if ping is not None and ping.answered_at is not None:
-            self._free_at = self._ended_at = ping.answered_at
+            self._ended_at = ping.answered_at
+            self._free_at = max(self._free_at, ping.answered_at)
             self._ping = ping = None
         if self.finished or self._base is None:
             return Pulse(ended_at=self._ended_at)
@@ -135,6 +136,10 @@ class PingProbe:
         self._ping = Ping()
         self._to_be_sent = True
         return Pulse(float(self._stretch), self._started_at, self._ended_at)
+
+    def polled_at(self, moment: float) -> None:
+        """Something else than a look tells that the loop has polled since."""
+        self._free_at = max(self._free_at, moment)
 
     def narrow(self, asleep_since: float, used: float) -> float:
         """When the stretch began whose thread sleeps since then, monotonic seconds.

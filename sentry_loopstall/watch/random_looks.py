@@ -44,7 +44,7 @@ class Wait(NamedTuple):
 
 NOT_AT_ALL = Wait()
 READY = Wait(busy=1.0)
-"""The poll returns at once, for callbacks are ready."""
+"""The poll returns at once, for callbacks are ready, or has just returned."""
 
 
 class RandomLooks:
@@ -154,7 +154,7 @@ class RandomLooks:
         elif not (state.late and self.tells_start):
             self._stretch = pulse.stretch
             # What is left of it counts from when the look was due: so long it took to get in.
-            since = at if self.tells_start else due
+            since = at if self.tells_start or waited is READY else due
             self._open.append((since, self._stands_for, at - state.started_at))
 
     def _settle(self, pulse: Pulse) -> None:

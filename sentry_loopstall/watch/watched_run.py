@@ -22,6 +22,7 @@ from .fell_asleep import asleep_since
 from .frames import FrameSource
 from .late_poll import (
     may_be_late_poll,
+    polled_meanwhile,
     ran_unseen,
     unseen,
     wanted_in_vain,
@@ -33,7 +34,7 @@ from .others import all_stacks
 from .ping_probe import PingProbe
 from .polls import is_asleep
 from .probes import Closer, ExactProbe, nothing_seen
-from .random_looks import NOT_AT_ALL, READY, RandomLooks
+from .random_looks import NOT_AT_ALL, READY, RandomLooks, Wait
 from .reading import Reading
 from .recorder import Recorder, Taken
 from .thread_clocks import ThreadClocks
@@ -79,6 +80,7 @@ class WatchedRun:
         self.first_run_at = first_run_at
         self.is_hooked = is_hooked
         self.was_seen = False
+        self._has_short_turns = False
         self.skip: float | None = None
         self.recorder: Recorder | None = None
         self.look_at = 0.0
@@ -112,10 +114,22 @@ class WatchedRun:
         self.was_seen = True
         if not self.is_hooked and not self._runs_still():
             self.probe.finish()
+        self._note_polls(glance)
         pulse = self.probe.look(self.look_at)
         if isinstance(self.probe, ExactProbe) and self.probe.is_useless:
             pulse = self._change_probe(self.probe)
         return None if pulse is None else self._decide(pulse, glance, timing)
+
+    def _note_polls(self, glance: Glance) -> None:
+        """What is found by a look that many short callbacks kept away has only just begun."""
+        gap, self._has_short_turns = glance.gap, False
+        if gap is None or not gap.switches:
+            return
+        reading = self.clocks.read(polling=False)
+        if polled_meanwhile(gap, self.clocks.before, reading):
+            self._has_short_turns = True
+            if isinstance(self.probe, PingProbe):
+                self.probe.polled_at(reading.at - gap.seconds / gap.switches)
 
     def _change_probe(self, probe: ExactProbe) -> Pulse | None:
         """Of a loop that does not run as asyncio's do only whether it answers can be told."""
@@ -142,13 +156,9 @@ class WatchedRun:
         if decided.ended is not None and decided.stalled:
             self._note_blocked(decided.ended)
         self.state = decided.state
-        waited = NOT_AT_ALL
         if pulse.stretch is None:
             self._cpu_when_free = reading.on_cpu
-            if self.random_looks.is_due(reading.at):
-                waited = READY
-                if not self._is_about_to_run():
-                    waited = self.random_looks.waited(reading, self.clocks.before, glance)
+        waited = self._waited(pulse, reading, glance)
         interval = timing.threshold if self._rests(reading.at) else timing.threshold / 2
         self.look_at = self.random_looks.saw(pulse, decided, reading.at, interval, waited)
         look = Look(pulse, reading, before, decided, was_busy=was_busy)
@@ -160,6 +170,16 @@ class WatchedRun:
         if not self.probe.finished and may_be_late_poll(look, glance, timing.threshold):
             return self._read_late_poll(look, glance)
         return look
+
+    def _waited(self, pulse: Pulse, reading: Reading, glance: Glance) -> Wait:
+        """What a newcomer waits for that becomes ready now, beside the stretch that is found."""
+        if self._has_short_turns:
+            return READY
+        if pulse.stretch is not None or not self.random_looks.is_due(reading.at):
+            return NOT_AT_ALL
+        if self._is_about_to_run():
+            return READY
+        return self.random_looks.waited(reading, self.clocks.before, glance)
 
     def _note_blocked(self, stretch: Stretch) -> None:
         # Before the state forgets it: a transaction that ends meanwhile asks for both.
@@ -402,6 +422,9 @@ class WatchedRun:
         """The watcher came late: did the loop run, or want to return from its poll in vain?"""
         gap, clocks = glance.gap, self.clocks
         last, before, after = clocks.before, clocks.full, clocks.read_fully(look.reading)
+        if gap is not None and polled_meanwhile(gap, last, after):
+            recorder.loan.give_back()
+            return
         ran = ran_unseen(gap, last, before, after)
         since = None if ran is None else ran.started_at
         if ran is None:

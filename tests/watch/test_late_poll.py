@@ -9,7 +9,13 @@ import pytest
 from sentry_loopstall.recording import Callback, Gap, LoopThread
 from sentry_loopstall.watch.callback_reader import READ_NOTHING
 from sentry_loopstall.watch.detector import IDLE, LoopState, Step
-from sentry_loopstall.watch.late_poll import asked_for_gil, ran_unseen, wanted_in_vain, wanted_since
+from sentry_loopstall.watch.late_poll import (
+    asked_for_gil,
+    polled_meanwhile,
+    ran_unseen,
+    wanted_in_vain,
+    wanted_since,
+)
 from sentry_loopstall.watch.look import Look
 from sentry_loopstall.watch.probes import Closer
 from sentry_loopstall.watch.reading import Reading
@@ -112,6 +118,29 @@ def test_a_stretch_that_nobody_saw(
     if found is not None and seconds is not None:
         assert found.seconds == pytest.approx(seconds)
         assert found.ended_at == ended_at
+
+
+@pytest.mark.parametrize(
+    ("gap", "on_cpu", "polled"),
+    [
+        pytest.param(Gap(10.0, 0.5, 467), 0.5, True, id="callbacks of 1 ms"),
+        pytest.param(Gap(10.0, 0.25, 56), 0.25, True, id="callbacks of 4.5 ms"),
+        pytest.param(Gap(10.0, 0.25, 51), 0.25, False, id="a call of C"),
+        pytest.param(Gap(10.0, 0.25, 54), 0.25, False, id="and two threads around it"),
+        pytest.param(Gap(10.0, 0.5, 467), 0.13, True, id="beside three such loops"),
+        pytest.param(Gap(10.0, 0.5, 467), 0.02, False, id="other threads had it"),
+        pytest.param(Gap(10.0, 0.5, 100, waited=0.3), 0.3, True, id="no CPU for the watcher"),
+        pytest.param(Gap(10.0, 0.5, 42, waited=0.3), 0.3, False, id="nor in a call of C"),
+        pytest.param(Gap(10.0, 0.5, None), 0.5, False, id="nobody counts"),
+        pytest.param(Gap(10.0, 0.5, 467), None, False, id="the loop's clock is unknown"),
+    ],
+)
+def test_who_lets_go_of_the_gil_wakes_the_watcher_more_often(
+    gap: Gap, on_cpu: float | None, *, polled: bool
+) -> None:
+    last = Reading(9.9, on_cpu=1.0)
+    after = Reading(10.0 + gap.seconds, on_cpu=None if on_cpu is None else 1.0 + on_cpu)
+    assert polled_meanwhile(gap, last, after) is polled
 
 
 def test_of_what_nobody_saw_nothing_of_another_request_is_told() -> None:
