@@ -17,7 +17,7 @@ RAN = 0.8  # share of a gap on a CPU, or in want of one, from which on the loop 
 # times more where it begins and ends. Beside a loop that polls between callbacks of 3, 1 and 0.3 ms
 # it is 1.7, 4.7 and 14 times (measured).
 MORE_WAKINGS = 4
-HAD_TURNS = 0.1  # share of the time on a CPU from which on the loop was among those that ran
+HAD_TURNS = 0.1  # share of a gap on a CPU from which on the loop was among those that ran
 
 
 def may_be_late_poll(look: Look, glance: Glance, threshold: float) -> bool:
@@ -115,7 +115,9 @@ def polled_meanwhile(gap: Gap, last: Reading, after: Reading) -> bool:
     by_one_holder = (gap.seconds - (gap.waited or 0.0)) / sys.getswitchinterval()
     if gap.switches is None or gap.switches <= by_one_holder + MORE_WAKINGS:
         return False
-    return after.on_cpu - last.on_cpu >= HAD_TURNS * (after.at - last.at)
+    # Until the gap began it may have computed all the time.
+    before_gap = max(0.0, gap.at - last.at)
+    return after.on_cpu - last.on_cpu - before_gap >= HAD_TURNS * gap.seconds
 
 
 def asked_for_gil(before: Reading, after: Reading) -> float:

@@ -74,7 +74,8 @@ class Parking:
             self._parked_at = parked_at
         self.is_parked = False
         for run in runs:
-            run.unpark(self._now())
+            if parks:
+                run.unpark(self._now())
             if not run.probe.sits_in_wake_trap():
                 run.probe.clear_wake_trap()
         if self._now() - parked_at < PARK_AFTER:

@@ -302,7 +302,7 @@ class Watcher:
                             return
                         wait = 0.0
                     elif self._parks():
-                        wait, self._kept_away = 0.0, None
+                        wait = 0.0
                     # A new `init()` may want to hear of shorter stalls.
                     wait = min(wait, self._soon())
             except Exception:  # noqa: BLE001 - nothing of ours may disturb the application
@@ -348,10 +348,15 @@ class Watcher:
         return not self._runs and self._life.may_end(lambda: not self._runs)
 
     def _parks(self) -> bool:
+        """Whether it slept until a loop left its poll; not while a look is owed."""
         runs = list(self._runs.values())
-        return self._parking.is_worth_it(runs) and self._parking.park(
-            self._life.wake, lambda: list(self._runs.values()), self._words
-        )
+        if self._kept_away is not None or not self._parking.is_worth_it(runs):
+            return False
+        began, slept = self._now(), own_switches()
+        if self._parking.park(self._life.wake, lambda: list(self._runs.values()), self._words):
+            return True
+        self._note_own_gap(runs, began, slept)
+        return False
 
     def _soon(self) -> float:
         """When to ask for the options again, seconds; the sooner, the newer the last `init()`."""
