@@ -24,5 +24,8 @@ process_cpu = partial(time.process_time)
 thread_cpu = partial(time.thread_time)
 """CPU seconds of the calling thread."""
 
+sleep = partial(time.sleep)
+"""Seconds in which the calling thread does nothing, and others may have the GIL."""
+
 clock_gettime = partial(getattr(time, "clock_gettime", lambda _: 0.0))
 """Seconds on one of the system's clocks; Windows has none."""

@@ -18,6 +18,7 @@ from operator import eq
 from types import CodeType
 from typing import Any, NamedTuple
 
+from ..cached import computed_once
 from ..clock import monotonic
 from ..expected import identified
 from ..recording import Callback, RawFrame
@@ -99,13 +100,19 @@ class ExactProbe:
         self._has_run_once = False
         self._looks_without = 0
         self._finished_at: float | None = None
-        self._ask(run_once)
+        self._run_once = run_once
         self._polls = Polls(loop, run_once, (TRAPPED,))
         self._resolution = float(getattr(loop, "_clock_resolution", 0.0))
 
-    def _ask(self, run_once: CodeType) -> None:
-        self._when: Question = question(run_once, ("end_time",), "self")
-        self._what: Question = question(run_once, ("end_time", "i", "ntodo", "handle"), "self")
+    # Most runs are over before the first look: a fifth of what it takes to begin one (measured).
+
+    @computed_once
+    def _when(self) -> Question:
+        return question(self._run_once, ("end_time",), "self")
+
+    @computed_once
+    def _what(self) -> Question:
+        return question(self._run_once, ("end_time", "i", "ntodo", "handle"), "self")
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -215,7 +222,9 @@ class ExactProbe:
             return seen
         # Another one than before: `nest_asyncio` has put its own there.
         which = "_when" if asked is self._when else "_what"
-        self._ask(innermost)
+        self._run_once = innermost
+        for one in ("_when", "_what"):
+            vars(self).pop(one, None)
         return see(self._frames, getattr(self, which), whole=whole)
 
     @staticmethod

@@ -31,6 +31,10 @@ CPU_SHARE = 0.5  # of the time that we waited for the GIL: what the loop must ha
 NEXT_TO_NOTHING = 0.005  # share of the time: who computes for less never keeps us waiting
 OWN_CPU = 0.001  # seconds: more than a look takes itself
 
+# Not the module's: an application that seeds that gets the same numbers with us. One for all runs,
+# for most of them draw nothing.
+_draw = Random().random  # noqa: S311 - no secret
+
 
 class Wait(NamedTuple):
     """What a look that finds the loop polling has waited for the GIL, seconds.
@@ -62,8 +66,7 @@ class RandomLooks:
         draw: Callable[[], float] | None = None,
     ) -> None:
         self.estimate = estimate
-        # Not the module's: an application that seeds that gets the same numbers with us.
-        self._draw = draw or Random().random  # noqa: S311 - no secret
+        self._draw = draw or _draw
         self.tells_start = tells_start
         self._spread = SPREAD if tells_start else -SPREAD_OF_PINGS
         self.due: float | None = None

@@ -12,7 +12,8 @@ from typing import Any
 
 from ..recording import RawFrame
 
-RUN_ONCE: CodeType = asyncio.base_events.BaseEventLoop._run_once.__code__  # type: ignore[attr-defined]  # private, but in every CPython 3.11 to 3.15
+_RUN_ONCE: Any = asyncio.base_events.BaseEventLoop._run_once  # type: ignore[attr-defined]  # private, but in every CPython 3.11 to 3.15
+RUN_ONCE: CodeType = _RUN_ONCE.__code__
 RUN_FOREVER: CodeType = asyncio.base_events.BaseEventLoop.run_forever.__code__
 RUN_ONCE_NAME = RUN_ONCE.co_name
 HANDLE_RUN: CodeType = asyncio.events.Handle._run.__code__
@@ -46,6 +47,10 @@ def run_once_of(loop: Any) -> CodeType | None:
     """
     for owner in type(loop).__mro__:
         function: Any = vars(owner).get(RUN_ONCE_NAME)
+        if function is None:
+            continue
+        if function is _RUN_ONCE:
+            return RUN_ONCE
         with suppress(ValueError):  # wrapped in itself
             function = inspect.unwrap(function)
         code = getattr(function, "__code__", None)

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from sentry_loopstall.watch import polls
 from sentry_loopstall.watch.polls import is_asleep
 
 pytestmark = pytest.mark.skipif(
@@ -65,3 +66,23 @@ def test_of_a_thread_that_is_gone_nobody_knows() -> None:
     thread.start()
     thread.join()
     assert asleep_within(thread, wanted=None)
+
+
+@pytest.mark.skipif(polls.FUTEX is None, reason="the kernel's numbers are not known")
+def test_who_waits_for_the_gil_that_is_ours_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop that has just polled goes on as soon as the GIL is let go of, and polls again."""
+    files = iter([f"{polls.FUTEX} 0x1 0x2".encode(), b"232 0x5 0x6"])
+    let_go: list[float] = []
+    monkeypatch.setattr(polls, "task_file", lambda *_: next(files))
+    monkeypatch.setattr(polls, "sleep", let_go.append)
+    assert polls.system_call(1) == "232"
+    assert let_go == [polls.LET_GO]
+
+
+@pytest.mark.parametrize("content", [b"running", b"230 0x0"])
+def test_who_computes_or_sleeps_is_asked_once(
+    monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.setattr(polls, "task_file", lambda *_: content)
+    monkeypatch.setattr(polls, "sleep", lambda _: pytest.fail("it is known"))
+    assert polls.system_call(1) == content.split()[0].decode()
