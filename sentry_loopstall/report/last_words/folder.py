@@ -60,13 +60,12 @@ class Folder:
         """
         self.path = path
         self._descriptor = _opened(path)
+        self._identity = identity_of(self._descriptor)
 
     def close(self) -> None:
         """Its files stay."""
         descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            with suppress(OSError):
-                os.close(descriptor)
+        close_if_ours(descriptor, self._identity)
 
     def create(self, service: str, first: bytes) -> tuple[str, int]:
         """Make the file of this process, locked, with its first bytes; its name and descriptor.
@@ -181,6 +180,23 @@ class Folder:
         except OSError:  # its process lives, or another one was quicker
             return None
         return Dead(name, descriptor, state.st_mtime, state.st_size)
+
+
+def identity_of(descriptor: int) -> tuple[int, int]:
+    """Which file a descriptor stands for.
+
+    Raises:
+        OSError: it is closed.
+    """
+    state = os.fstat(descriptor)
+    return state.st_dev, state.st_ino
+
+
+def close_if_ours(descriptor: int, identity: tuple[int, int]) -> None:
+    """Close it, unless a program that becomes a daemon has, and opened something else since."""
+    with suppress(OSError):
+        if identity_of(descriptor) == identity:
+            os.close(descriptor)
 
 
 def write(descriptor: int, content: bytes) -> None:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
-from .folder import Folder, write
+from .folder import Folder, close_if_ours, identity_of, write
 from .record import MAX_FILE
 
 
@@ -22,8 +22,7 @@ class OwnFile:
         self.folder = folder
         self._name, self.descriptor = folder.create(service, first)
         self._first = first
-        state = os.fstat(self.descriptor)
-        self._identity = (state.st_dev, state.st_ino)
+        self._identity = identity_of(self.descriptor)
         self._speaker: object = None
 
     def is_there(self) -> bool:
@@ -87,5 +86,5 @@ class OwnFile:
         with suppress(OSError):
             if removes and self.is_there():
                 self.folder.remove(self._name)
-            os.close(self.descriptor)
+        close_if_ours(self.descriptor, self._identity)
         self.folder.close()

@@ -16,6 +16,7 @@ if sys.platform == "win32":
 
 from sentry_loopstall.report.last_words import folder as of_folder
 from sentry_loopstall.report.last_words.folder import Folder, RefusedError
+from sentry_loopstall.report.last_words.own_file import OwnFile
 
 from ...children import environment
 
@@ -166,3 +167,29 @@ def test_what_is_not_ours_in_it_is_not_touched(tmp_path: Path) -> None:
     assert taken(folder) == []
     assert names(tmp_path / "words") == before
     assert secret.read_bytes() == b"secret"
+
+
+@pytest.mark.parametrize("which", ["folder", "file"])
+def test_what_a_daemon_has_opened_by_the_number_of_ours_stays_open(
+    tmp_path: Path, which: str
+) -> None:
+    """It closes what it does not know first. In a child that it forks ours is closed as well."""
+    folder = Folder(str(tmp_path / "words"))
+    own = OwnFile(folder, SERVICE, b"first\n")
+    number = folder._descriptor if which == "folder" else own.descriptor
+    theirs = os.open(tmp_path, os.O_RDONLY)
+    os.dup2(theirs, number)
+    own.close(removes=False)
+    assert os.path.samestat(os.fstat(number), os.fstat(theirs))
+    os.close(number)
+    os.close(theirs)
+
+
+def test_what_is_ours_is_closed(tmp_path: Path) -> None:
+    own = OwnFile(Folder(str(tmp_path / "words")), SERVICE, b"first\n")
+    numbers = own.descriptor, own.folder._descriptor
+    own.close()
+    for number in numbers:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(number)
+    assert list((tmp_path / "words").iterdir()) == []
