@@ -22,7 +22,14 @@ from ..clock import monotonic
 from ..expected import identified
 from .detector import Pulse
 from .frames import FrameSource, innermost_code, see
-from .polls import EPOLLS, POLLS, OwnPolls, polls_by_itself, system_call
+from .polls import (
+    EPOLLS,
+    POLLS,
+    OwnPolls,
+    polls_by_itself,
+    system_call,
+    without_wait_for_gil,
+)
 from .probes import Closer
 from .stacks import HANDLE_RUN, above
 
@@ -121,8 +128,10 @@ class PingProbe:
     def ask_kernel(self, due: float) -> Pulse:
         """The same where no Python frame shows: is the thread in its poll, or in a C callback?"""
         now = self._now()
-        call = system_call(self._native_id)
-        polls = EPOLLS if self._own is None else POLLS
+        if self._own is None:
+            call, polls = system_call(self._native_id), EPOLLS
+        else:
+            call, polls = without_wait_for_gil(self._native_id), POLLS
         return self._is_free(now) if call is None or call in polls else self._is_busy(now, due)
 
     def _is_free(self, now: float) -> Pulse:
@@ -140,6 +149,13 @@ class PingProbe:
     def polled_at(self, moment: float) -> None:
         """Something else than a look tells that the loop has polled since."""
         self._free_at = max(self._free_at, moment)
+
+    def begun_by(self, moment: float) -> Pulse | None:
+        """The stretch that the last look has found, if it was new, as one that begins now."""
+        if not self._to_be_sent:
+            return None
+        self._started_at = moment
+        return Pulse(float(self._stretch), moment, self._ended_at)
 
     def narrow(self, asleep_since: float, used: float) -> float:
         """When the stretch began whose thread sleeps since then, monotonic seconds.

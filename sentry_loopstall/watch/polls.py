@@ -154,17 +154,8 @@ def by_id(codes: Iterable[CodeType]) -> dict[int, CodeType]:
 def system_call(native_id: int | None) -> str | None:
     """The number of the system call that a thread is in, `running` in none.
 
-    None where nobody can tell. 15 µs (measured), and the GIL is released where the thread may wait
-    for that: it is ours meanwhile, and whoever has just polled goes on.
+    None where nobody can tell. 15 µs (measured).
     """
-    call = _system_call(native_id)
-    if call is None or call != FUTEX:
-        return call
-    sleep(LET_GO)
-    return _system_call(native_id)
-
-
-def _system_call(native_id: int | None) -> str | None:
     if native_id is None:
         return None
     try:
@@ -172,6 +163,18 @@ def _system_call(native_id: int | None) -> str | None:
     except OSError:  # not allowed everywhere
         return None
     return content.split(b" ", 1)[0].strip().decode()
+
+
+def without_wait_for_gil(native_id: int | None) -> str | None:
+    """The same of a thread that may wait for the GIL alone, since that is ours.
+
+    It is let go of then: a loop in Python that has just polled goes on, and polls again.
+    """
+    call = system_call(native_id)
+    if call is None or call != FUTEX:
+        return call
+    sleep(LET_GO)
+    return system_call(native_id)
 
 
 def is_asleep(native_id: int | None) -> bool | None:

@@ -14,7 +14,7 @@ from typing import Any
 from ..estimate import Estimate
 from ..journal import Blocked
 from ..loan import Loan
-from ..recording import Gap, Heard, LoopThread, Recording, Sample, Variables
+from ..recording import LATE, Gap, Heard, LoopThread, Recording, Sample, Variables
 from .callback_reader import ContextReader
 from .collector import without_our_callback
 from .detector import IDLE, LoopState, Pulse, Stretch, Timing, step
@@ -81,6 +81,7 @@ class WatchedRun:
         self.is_hooked = is_hooked
         self.was_seen = False
         self._has_short_turns = False
+        self._read_at = 0.0
         self.skip: float | None = None
         self.recorder: Recorder | None = None
         self.look_at = 0.0
@@ -111,7 +112,7 @@ class WatchedRun:
 
     def read(self, glance: Glance, timing: Timing) -> Look | None:
         """Look at the loop; None if it takes a file of the kernel's to tell whether it is busy."""
-        self.was_seen = True
+        self.was_seen, self._read_at = True, self.instruments.now()
         if not self.is_hooked and not self._runs_still():
             self.probe.finish()
         self._note_polls(glance)
@@ -151,6 +152,9 @@ class WatchedRun:
         if pulse.started_at is not None and pulse.started_at < glance.on_since:
             pulse = IDLE
         reading = self.clocks.read(polling=pulse.stretch is None)
+        if pulse.stretch is not None and reading.at - self._read_at >= LATE:
+            # The GIL was let go of since: what was found then may be over.
+            pulse = self.probe.begun_by(reading.at) or pulse
         before, was_busy = self.state.looked_at, self.state.stretch is not None
         decided = step(self.state, pulse, reading.at, timing)
         if decided.ended is not None and decided.stalled:

@@ -22,7 +22,7 @@ from ..estimate import WINDOW, Estimate, Figures, Histogram, figures_of
 from ..journal import Blocked, Journal, stall_ids
 from ..log import log_once
 from ..quiet_threads import unseen
-from ..recording import Gap, Recording
+from ..recording import LATE, Gap, Recording
 from .callback_reader import READ_NOTHING, ContextReader
 from .collector import CollectorClock
 from .detector import Timing
@@ -47,7 +47,6 @@ LINGER = 0.005  # seconds that it waits for another run after the last one: test
 # CPython 3.12 starts no thread once the main one has ended: then the one that is there stays.
 STARTS_NO_THREAD_AT_EXIT = sys.version_info[:2] == (3, 12)
 SLEEPS_ONCE = 1  # switches of a waking that did not have to wait for the GIL
-GAP = 0.025  # seconds from which on it matters how late the watcher got to look
 
 
 class Watcher:
@@ -413,7 +412,7 @@ class Watcher:
             now = self._now()
             woken = own_switches()
             switches = None if slept is None or woken is None else woken - slept
-            gap = Gap(now - late, late, switches) if late >= GAP else None
+            gap = Gap(now - late, late, switches) if late >= LATE else None
             if KEEPS_GIL:
                 gap = self._own_wait.complete(gap, now)
             for_gil = switches is None or switches > SLEEPS_ONCE
@@ -460,7 +459,7 @@ class Watcher:
         The next look comes late then, as if it had been due when that began.
         """
         took = self._now() - since
-        if took < GAP or slept is None:
+        if took < LATE or slept is None:
             return
         woken = own_switches()
         if was_kept_from_gil(Gap(since, took, None if woken is None else woken - slept)):

@@ -71,3 +71,17 @@ def test_a_newcomer_waits_for_the_callback_that_runs(waited: Wait, newcomer: flo
     looks.saw(busy, Step(state, 0.0), AT, 0.125, waited)
     looks.saw(Pulse(ended_at=AT + 0.001), idle, AT + 0.01, 0.125)
     assert estimate.figures(AT + 0.01).longest == pytest.approx(newcomer, rel=0.02)
+
+
+def test_what_a_look_found_that_lost_the_gil_begins_when_it_has_it_again(probe: PingProbe) -> None:
+    """It is pinged only then. One that was pinged before goes on."""
+    found = probe._is_busy(10.1, 10.1)
+    assert found.started_at == pytest.approx(10.05)
+    again = probe.begun_by(10.4)
+    assert again is not None
+    assert (again.stretch, again.started_at) == (found.stretch, 10.4)
+    probe.reach_out()
+    assert probe.begun_by(10.9) is None
+    known = probe.look(10.9)
+    assert known is not None
+    assert known.started_at == 10.4
