@@ -11,9 +11,6 @@ import os
 
 from ..c_interface import KERNEL_FILES
 
-KEEPS_GIL = KERNEL_FILES is not None
-"""Whether what `/proc` says of a thread can be read in the first half of a look."""
-
 
 def task_file(native_id: int, name: str) -> bytes:
     """What `/proc` says of a thread of this process.

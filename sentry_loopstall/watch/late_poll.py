@@ -112,7 +112,7 @@ def polled_meanwhile(gap: Gap, last: Reading, after: Reading) -> bool:
     """
     if after.on_cpu is None or last.on_cpu is None:
         return False
-    by_one_holder = (gap.seconds - (gap.waited or 0.0)) / sys.getswitchinterval()
+    by_one_holder = gap.seconds / sys.getswitchinterval()
     if gap.switches is None or gap.switches <= by_one_holder + MORE_WAKINGS:
         return False
     # Until the gap began it may have computed all the time.

@@ -29,7 +29,7 @@ class OwnWait:
     def complete(self, gap: Gap | None, now: float) -> Gap | None:
         """The gap that this look comes after, with what was waited in it; `now` is monotonic.
 
-        It may read a file, and unless that keeps the GIL it belongs into the second half of a look.
+        It may read a file, which belongs into the second half of a look.
         """
         if gap is None and now - self._read_at < EVERY:
             return None

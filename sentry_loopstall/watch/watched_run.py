@@ -82,6 +82,7 @@ class WatchedRun:
         self.was_seen = False
         self._has_short_turns = False
         self._read_at = 0.0
+        self._lost_gil = False
         self.skip: float | None = None
         self.recorder: Recorder | None = None
         self.look_at = 0.0
@@ -112,7 +113,7 @@ class WatchedRun:
 
     def read(self, glance: Glance, timing: Timing) -> Look | None:
         """Look at the loop; None if it takes a file of the kernel's to tell whether it is busy."""
-        self.was_seen, self._read_at = True, self.instruments.now()
+        self.was_seen, self._read_at, self._lost_gil = True, self.instruments.now(), False
         if not self.is_hooked and not self._runs_still():
             self.probe.finish()
         self._note_polls(glance)
@@ -154,12 +155,16 @@ class WatchedRun:
         reading = self.clocks.read(polling=pulse.stretch is None)
         if pulse.stretch is not None and reading.at - self._read_at >= LATE:
             # The GIL was let go of since: what was found then may be over.
-            pulse = self.probe.begun_by(reading.at) or pulse
+            begun = self.probe.begun_by(reading.at)
+            self._lost_gil = begun is not None
+            pulse = begun or pulse
         before, was_busy = self.state.looked_at, self.state.stretch is not None
         decided = step(self.state, pulse, reading.at, timing)
         if decided.ended is not None and decided.stalled:
             self._note_blocked(decided.ended)
         self.state = decided.state
+        if self._lost_gil:  # what ran meanwhile is left to the next look, which is late by that
+            self.state = self.state._replace(looked_at=self._read_at)
         if pulse.stretch is None:
             self._cpu_when_free = reading.on_cpu
         waited = self._waited(pulse, reading, glance)
@@ -177,7 +182,7 @@ class WatchedRun:
 
     def _waited(self, pulse: Pulse, reading: Reading, glance: Glance) -> Wait:
         """What a newcomer waits for that becomes ready now, beside the stretch that is found."""
-        if self._has_short_turns:
+        if self._has_short_turns or self._lost_gil:
             return READY
         if pulse.stretch is not None or not self.random_looks.is_due(reading.at):
             return NOT_AT_ALL
@@ -280,7 +285,7 @@ class WatchedRun:
             self._after_sample(look, glance, timing, others)
         elif self.recorder is not None and glance.gap is not None:
             self.recorder.add_gap(glance.gap)
-        if look.decided.state.late:
+        if look.decided.state.late or self._lost_gil:
             return
         reading = look.reading
         clocks = self.clocks

@@ -27,7 +27,6 @@ from .callback_reader import READ_NOTHING, ContextReader
 from .collector import CollectorClock
 from .detector import Timing
 from .evidence import ThrottleReader, own_switches
-from .kernel_files import KEEPS_GIL
 from .late_poll import was_kept_from_gil
 from .life import Life
 from .look import Glance, Instruments, Look, Others
@@ -413,8 +412,6 @@ class Watcher:
             woken = own_switches()
             switches = None if slept is None or woken is None else woken - slept
             gap = Gap(now - late, late, switches) if late >= LATE else None
-            if KEEPS_GIL:
-                gap = self._own_wait.complete(gap, now)
             for_gil = switches is None or switches > SLEEPS_ONCE
             parked_at = self._parking.take_parked_at()
             glance = Glance(late, gap, self._on_since, parked_at, for_gil, slept)
@@ -425,8 +422,7 @@ class Watcher:
                 (run, self._read(run, glance, timing)) for run in runs if anew or run.look_at <= now
             ]
             spoken = self._words.turn()
-            # If one was parked it is about to run, and a file would let it have the GIL.
-            if parked_at is None and not KEEPS_GIL:
+            if parked_at is None:  # else a loop is about to run, and a file lets it have the GIL
                 gap = self._own_wait.complete(gap, now)
             if gap is not None or spoken is not None:
                 # What was spoken does not say of which loop it is.

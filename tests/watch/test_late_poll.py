@@ -130,8 +130,6 @@ def test_a_stretch_that_nobody_saw(
         pytest.param(Gap(10.0, 0.5, 467), 0.3, True, id="beside another such loop"),
         pytest.param(Gap(10.0, 0.5, 467), 0.13, False, id="it ran before the gap"),
         pytest.param(Gap(10.0, 0.5, 467), 0.02, False, id="other threads had it"),
-        pytest.param(Gap(10.0, 0.5, 100, waited=0.3), 0.3, True, id="no CPU for the watcher"),
-        pytest.param(Gap(10.0, 0.5, 42, waited=0.3), 0.3, False, id="nor in a call of C"),
         pytest.param(Gap(10.0, 0.5, None), 0.5, False, id="nobody counts"),
         pytest.param(Gap(10.0, 0.5, 467), None, False, id="the loop's clock is unknown"),
     ],
