@@ -18,6 +18,7 @@ from ..recording import LATE, Gap, Heard, LoopThread, Recording, Sample, Variabl
 from .callback_reader import ContextReader
 from .collector import without_our_callback
 from .detector import IDLE, LoopState, Pulse, Stretch, Timing, step
+from .evidence import own_switches
 from .fell_asleep import asleep_since
 from .frames import FrameSource
 from .late_poll import (
@@ -83,6 +84,7 @@ class WatchedRun:
         self._has_short_turns = False
         self._read_at = 0.0
         self._lost_gil = False
+        self._slept: int | None = None
         self.skip: float | None = None
         self.recorder: Recorder | None = None
         self.look_at = 0.0
@@ -114,6 +116,7 @@ class WatchedRun:
     def read(self, glance: Glance, timing: Timing) -> Look | None:
         """Look at the loop; None if it takes a file of the kernel's to tell whether it is busy."""
         self.was_seen, self._read_at, self._lost_gil = True, self.instruments.now(), False
+        self._slept = None if self.probe.can_wake else own_switches()
         if not self.is_hooked and not self._runs_still():
             self.probe.finish()
         self._note_polls(glance)
@@ -153,8 +156,8 @@ class WatchedRun:
         if pulse.started_at is not None and pulse.started_at < glance.on_since:
             pulse = IDLE
         reading = self.clocks.read(polling=pulse.stretch is None)
-        if pulse.stretch is not None and reading.at - self._read_at >= LATE:
-            # The GIL was let go of since: what was found then may be over.
+        if pulse.stretch is not None and self._was_kept_since_read(reading.at):
+            # The loop ran meanwhile: what was found then may be over.
             begun = self.probe.begun_by(reading.at)
             self._lost_gil = begun is not None
             pulse = begun or pulse
@@ -179,6 +182,13 @@ class WatchedRun:
         if not self.probe.finished and may_be_late_poll(look, glance, timing.threshold):
             return self._read_late_poll(look, glance)
         return look
+
+    def _was_kept_since_read(self, now: float) -> bool:
+        """Whether the GIL was lost since the loop was looked at; not if it was the CPU alone."""
+        if now - self._read_at < LATE:
+            return False
+        slept = own_switches()
+        return slept is None or self._slept is None or slept > self._slept
 
     def _waited(self, pulse: Pulse, reading: Reading, glance: Glance) -> Wait:
         """What a newcomer waits for that becomes ready now, beside the stretch that is found."""
