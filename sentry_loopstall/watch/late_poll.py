@@ -17,6 +17,7 @@ RAN = 0.8  # share of a gap on a CPU, or in want of one, from which on the loop 
 # times more where it begins and ends. Beside a loop that polls between callbacks of 3, 1 and 0.3 ms
 # it is 1.7, 4.7 and 14 times (measured).
 MORE_WAKINGS = 4
+COUNTABLE = 20  # switch intervals from which on those few do not hide callbacks of 4 ms
 HAD_TURNS = 0.1  # share of a gap on a CPU from which on the loop was among those that ran
 
 
@@ -92,6 +93,8 @@ def ran_unseen(gap: Gap | None, last: Reading, full: Reading, after: Reading) ->
     one, `after` is the one that ends it.
     """
     if gap is None or gap.switches is None or not was_kept_from_gil(gap):
+        return None
+    if gap.seconds < COUNTABLE * sys.getswitchinterval():
         return None
     if after.on_cpu is None or last.on_cpu is None:
         return None

@@ -97,6 +97,7 @@ def test_what_came_after_the_look_is_not_what_the_loop_waited_for(gap: Gap | Non
         pytest.param(Gap(10.0, 0.26, 52), 0.31, 0.0, 0.26, id="and ran before the gap"),
         pytest.param(Gap(10.0, 0.26, 52), 0.23, 0.0, 0.23, id="and ended a little before"),
         pytest.param(Gap(10.0, 0.5, 80), 0.29, 0.2, 0.49, id="on a busy host"),
+        pytest.param(Gap(10.0, 0.05, 11), 0.05, 0.0, None, id="too short to count"),
         pytest.param(Gap(10.0, 0.5, 80), 0.1, 0.4, None, id="it hardly computed"),
         pytest.param(Gap(10.0, 0.26, 52), 0.15, 0.0, None, id="another thread had it, too"),
         pytest.param(Gap(10.0, 0.26, 1), 0.26, 0.0, None, id="the watcher did not want it"),
