@@ -93,10 +93,9 @@ class MainThread:
 class KernelFiles:
     """Reads small files of the kernel's, so that a descriptor of ours is no danger to anybody.
 
-    For one thread at a time: all read into the same buffer.
-
     A program that closes a descriptor twice closes what another thread has opened in between, and
-    that one then what the program opens next: RLoop's and other loops do so as they end.
+    that one then what the program opens next: RLoop does so as a run of it ends. For one thread at
+    a time: all is read into the same buffer.
     """
 
     def __init__(self) -> None:
@@ -119,11 +118,13 @@ class KernelFiles:
             return None
         length = self._read(descriptor, self._address, _MOST)
         self._close(descriptor)
+        if length < 0:
+            return None
         content: bytes = self._buffer[:length]
-        return content if length >= 0 else None
+        return content
 
     def slow_content(self, path: str) -> bytes | None:
-        """The same without the GIL while it is read; nothing is read or closed that is not ours."""
+        """The same without the GIL while it is read; what is not ours is not closed or used up."""
         descriptor = self._open(path.encode(), os.O_RDONLY | os.O_CLOEXEC)
         if descriptor < 0:
             return None

@@ -156,11 +156,7 @@ class WatchedRun:
         if pulse.started_at is not None and pulse.started_at < glance.on_since:
             pulse = IDLE
         reading = self.clocks.read(polling=pulse.stretch is None)
-        if pulse.stretch is not None and self._was_kept_since_read(reading.at):
-            # The loop ran meanwhile: what was found then may be over.
-            begun = self.probe.begun_by(reading.at)
-            self._lost_gil = begun is not None
-            pulse = begun or pulse
+        pulse = self._by_now(pulse, reading.at)
         before, was_busy = self.state.looked_at, self.state.stretch is not None
         decided = step(self.state, pulse, reading.at, timing)
         if decided.ended is not None and decided.stalled:
@@ -179,9 +175,19 @@ class WatchedRun:
             self.recorder = None
         if decided.sample:
             self._sample(look, glance, timing)
-        if not self.probe.finished and may_be_late_poll(look, glance, timing.threshold):
+        if self.probe.finished or self._has_short_turns:
+            return look
+        if may_be_late_poll(look, glance, timing.threshold):
             return self._read_late_poll(look, glance)
         return look
+
+    def _by_now(self, pulse: Pulse, now: float) -> Pulse:
+        """What was found; if the loop ran since, that may be over, and it begins now."""
+        if pulse.stretch is None or not self._was_kept_since_read(now):
+            return pulse
+        begun = self.probe.begun_by(now)
+        self._lost_gil = begun is not None
+        return begun or pulse
 
     def _was_kept_since_read(self, now: float) -> bool:
         """Whether the GIL was lost since the loop was looked at; not if it was the CPU alone."""
@@ -441,9 +447,6 @@ class WatchedRun:
         """The watcher came late: did the loop run, or want to return from its poll in vain?"""
         gap, clocks = glance.gap, self.clocks
         last, before, after = clocks.before, clocks.full, clocks.read_fully(look.reading)
-        if gap is not None and polled_meanwhile(gap, last, after):
-            recorder.loan.give_back()
-            return
         ran = ran_unseen(gap, last, before, after)
         since = None if ran is None else ran.started_at
         if ran is None:
