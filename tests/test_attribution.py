@@ -7,6 +7,7 @@ import contextvars
 import functools
 import gc
 import json
+import select
 import socket
 import subprocess
 import sys
@@ -382,6 +383,27 @@ def test_a_callback_that_blocks_and_raises_is_handled_as_without_us(
     runner(main())
     assert [str(error) for error in handled] == ["as before"]
     captured.wait_for_stalls()
+
+
+@pytest.mark.parametrize("runner", LOOPS)
+def test_a_callback_that_waits_for_a_socket_itself_is_no_poll_of_the_loop(
+    init: Init, captured: Captured, runner: Runner
+) -> None:
+    """The kernel shows the same for both but for the call: `poll`, and the loop's `epoll_wait`."""
+    init()
+
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        await asyncio.sleep(0.1)
+        asyncio.get_running_loop().call_soon(select.select, [ours], [], [], 0.3)
+        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)
+        ours.close()
+        theirs.close()
+
+    runner(main())
+    (stall,) = captured.wait_for_stalls()
+    assert stall.cause == "blocking_call"
 
 
 @pytest.mark.parametrize("runner", LOOPS)

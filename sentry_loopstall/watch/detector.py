@@ -24,11 +24,13 @@ class Pulse(NamedTuple):
     `stretch` identifies the stretch of callbacks that runs, None while the loop polls.
     `started_at` is when it began (monotonic seconds), None where the loop does not say.
     `ended_at` is when the stretch whose end was trapped ended, None if it did not yet.
+    `is_waking`: its thread left the poll, and has not begun to run.
     """
 
     stretch: float | None = None
     started_at: float | None = None
     ended_at: float | None = None
+    is_waking: bool = False
 
 
 IDLE = Pulse()

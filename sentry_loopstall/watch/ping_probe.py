@@ -26,6 +26,7 @@ from .polls import (
     EPOLLS,
     POLLS,
     OwnPolls,
+    has_not_begun,
     polls_by_itself,
     system_call,
     without_wait_for_gil,
@@ -132,7 +133,9 @@ class PingProbe:
             call, polls = system_call(self._native_id), EPOLLS
         else:
             call, polls = without_wait_for_gil(self._native_id), POLLS
-        return self._is_free(now) if call is None or call in polls else self._is_busy(now, due)
+        if call is None or call in polls:
+            return self._is_free(now)
+        return self._is_busy(now, due)._replace(is_waking=has_not_begun(self._native_id))
 
     def _is_free(self, now: float) -> Pulse:
         self._free_at = now

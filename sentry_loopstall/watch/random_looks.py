@@ -73,8 +73,8 @@ class RandomLooks:
         self._begin = now
         self._stands_for = 0.0
         # Random looks that have found a stretch which may still turn out to be late: when, what
-        # they stand for, the wait that they tell where that is known by then.
-        self._open: list[tuple[float, float, float]] = []
+        # they stand for, the wait that they tell where that is known by then, and whether it ran.
+        self._open: list[tuple[float, float, float, float]] = []
         self._stretch: float | None = None
 
     def hide_starts(self) -> None:
@@ -158,15 +158,16 @@ class RandomLooks:
             self._stretch = pulse.stretch
             # What is left of it counts from when the look was due: so long it took to get in.
             since = at if self.tells_start or waited is READY else due
-            self._open.append((since, self._stands_for, at - state.started_at))
+            busy = 0.0 if pulse.is_waking else 1.0
+            self._open.append((since, self._stands_for, at - state.started_at, busy))
 
     def _settle(self, pulse: Pulse) -> None:
         """The stretch that random looks have found is over."""
-        for at, seconds, age in self._open:
+        for at, seconds, age, busy in self._open:
             wait = age
             if not self.tells_start and pulse.ended_at is not None:
                 wait = max(0.0, pulse.ended_at - at)
-            self.estimate.add_look(at, seconds, wait, 1.0)
+            self.estimate.add_look(at, seconds, wait, busy)
         self._open.clear()
 
     def _go_on(self, at: float, interval: float, *, is_known_busy: bool) -> None:
@@ -185,7 +186,7 @@ class RandomLooks:
         due += interval * (1 + self._spread * self._draw())
         while due <= at:
             if is_known_busy:
-                self._open.append((due, self._stands_for, 0.0))
+                self._open.append((due, self._stands_for, 0.0, 1.0))
             due += interval * (1 + self._spread * self._draw())
         self.due = due
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from sentry_loopstall.estimate import Estimate, Histogram
+from sentry_loopstall.watch import polls
 from sentry_loopstall.watch.detector import LoopState, Pulse, Step
 from sentry_loopstall.watch.ping_probe import Ping, PingProbe
 from sentry_loopstall.watch.random_looks import NOT_AT_ALL, READY, RandomLooks, Wait
@@ -85,3 +86,43 @@ def test_what_a_look_found_that_lost_the_gil_begins_when_it_has_it_again(probe: 
     known = probe.look(10.9)
     assert known is not None
     assert known.started_at == 10.4
+
+
+@pytest.mark.parametrize(("waking", "busy"), [(True, 0.0), (False, 1.0)], ids=["wakes", "runs"])
+def test_a_thread_that_only_wakes_keeps_a_newcomer_waiting_and_runs_nothing(
+    waking: bool, busy: float
+) -> None:
+    estimate = Estimate(10.0, Histogram())
+    looks = RandomLooks(estimate, 10.0, tells_start=False, draw=lambda: 0.0)
+    idle = Step(LoopState(), 0.0)
+    found = Step(LoopState(stretch=1.0, started_at=10.0), 0.0)
+    looks.saw(Pulse(1.0, 10.0, is_waking=waking), found, 10.0, 0.125)
+    looks.saw(Pulse(ended_at=10.0004), idle, 10.1, 0.125)
+    figures = estimate.figures(10.1)
+    assert figures.utilization == pytest.approx(busy)
+    assert figures.longest == pytest.approx(0.0004, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("call", "clocks", "waking"),
+    [
+        pytest.param("running", (1.0, 1.0), True, id="has no CPU so far"),
+        pytest.param("running", (1.0, 1.001), False, id="computes in C"),
+        pytest.param("230 0x0 0x0 0x1 0x0", (1.0, 1.0), False, id="sleeps in C"),
+        pytest.param("running", (None, None), False, id="nobody can tell"),
+    ],
+)
+def test_what_the_kernel_says_of_a_thread_that_polls_no_more(
+    probe: PingProbe,
+    call: str,
+    clocks: tuple[float | None, ...],
+    waking: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    content, read = call.encode(), iter(clocks)
+    monkeypatch.setattr(polls, "task_file", lambda *_: content)
+    monkeypatch.setattr(polls, "task_file_with_gil", lambda *_: content)
+    monkeypatch.setattr(polls, "thread_cpu_time", lambda _: next(read))
+    found = probe.ask_kernel(AT)
+    assert found.stretch is not None
+    assert found.is_waking is waking

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -86,3 +90,39 @@ def test_who_computes_or_sleeps_is_asked_once(
     monkeypatch.setattr(polls, "task_file", lambda *_: content)
     monkeypatch.setattr(polls, "sleep", lambda _: pytest.fail("it is known"))
     assert polls.without_wait_for_gil(1) == content.split()[0].decode()
+
+
+class Derived(asyncio.SelectorEventLoop):
+    """One that runs as asyncio's do."""
+
+
+class Wrapping(asyncio.SelectorEventLoop):
+    """One that has its own way around that."""
+
+    def run_forever(self) -> None:
+        """As asyncio."""
+        super().run_forever()
+
+
+def _of_uvloop() -> Any:
+    class OfUvloop(pytest.importorskip("uvloop").Loop):  # type: ignore[misc]
+        """As an application's."""
+
+    return OfUvloop()
+
+
+@pytest.mark.parametrize(
+    ("make", "by_itself"),
+    [
+        pytest.param(Wrapping, True, id="its own way"),
+        pytest.param(Derived, False, id="as asyncio"),
+        pytest.param(lambda: pytest.importorskip("uvloop").new_event_loop(), False, id="uvloop"),
+        pytest.param(_of_uvloop, False, id="derived from uvloop"),
+    ],
+)
+def test_which_loops_poll_in_python_by_themselves(
+    make: Callable[[], asyncio.AbstractEventLoop], by_itself: bool
+) -> None:
+    """uvloop is derived from the class that only says what a loop has: that runs nothing."""
+    with contextlib.closing(make()) as loop:
+        assert polls.polls_by_itself(loop) is by_itself
