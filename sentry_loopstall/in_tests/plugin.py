@@ -23,6 +23,7 @@ from ..report.terminal.page import Page, printable
 from ..report.terminal.summary import Blocked, Tally, count, summary
 from .annotation import annotation
 from .inbox import Inbox
+from .stolen import stolen
 from .verdict import Account, judge
 
 THRESHOLD = 0.1  # seconds; asyncio's own idea of slow
@@ -79,6 +80,7 @@ class InTests:
         self._told: set[str] = set()
         self._accounts: list[tuple[str, Account]] = []
         self._inbox = Inbox()
+        self._stolen = stolen()
         self._why_off = why_not_here()
         if not enabled():
             self._why_off = "SENTRY_LOOPSTALL_ENABLED has turned detection off"
@@ -203,6 +205,7 @@ class InTests:
     def _take(self, options: Options | None) -> list[tuple[float, Account]]:
         """Accounts of what has ended, each with when it began, monotonic seconds."""
         self._wait_for_other_threads()
+        before, self._stolen = self._stolen, stolen()
         taken = []
         for recording in self._inbox.take():
             try:
@@ -210,7 +213,7 @@ class InTests:
                 self._told.add(recording.id)
                 if options is None or not is_new:
                     continue
-                account = judge(recording, options, self._page)
+                account = judge(recording, options, self._page, stolen=self._stolen - before)
             finally:
                 recording.give_back()
             if account is not None:

@@ -31,8 +31,13 @@ Account = dict[str, Any]
 `line`."""
 
 
-def judge(recording: Recording, options: Options, page: Page) -> Account | None:
-    """What there is to say of a stall; None if it was expected, ignored or a debugger's prompt."""
+def judge(
+    recording: Recording, options: Options, page: Page, *, stolen: float = 0.0
+) -> Account | None:
+    """What there is to say of a stall; None if it was expected, ignored or a debugger's prompt.
+
+    `stolen` is for how many seconds CPUs of the machine stood still about then.
+    """
     if recording.duration < options.threshold:
         return None
     presentation = Presentation(options.error_after)
@@ -45,7 +50,7 @@ def judge(recording: Recording, options: Options, page: Page) -> Account | None:
     if not findings:
         return None
     whose = findings[0].cause
-    is_machines = whose in MACHINES or own_seconds(diagnosis) < options.threshold
+    is_machines = whose in MACHINES or own_seconds(diagnosis, stolen) < options.threshold
     told = diagnosis._replace(findings=findings)
     culprit = findings[0].culprit
     return {
@@ -61,11 +66,21 @@ def judge(recording: Recording, options: Options, page: Page) -> Account | None:
     }
 
 
-def own_seconds(diagnosis: Diagnosis) -> float:
-    """What a stall would have lasted with a CPU for itself, and with the collector off."""
-    measured = diagnosis.recording.measured
+def own_seconds(diagnosis: Diagnosis, stolen: float = 0.0) -> float:
+    """What a stall would have lasted with a CPU for itself, and with the collector off.
+
+    Time that was stolen looks like a wait for something. Whoever computed for as long, or was found
+    asleep, needs none of it for an excuse.
+    """
+    recording = diagnosis.recording
+    measured = recording.measured
     waited = max(measured.runnable or 0.0, measured.throttled or 0.0)
-    return diagnosis.seconds - waited - (measured.gc or 0.0)
+    rest = diagnosis.seconds - waited - (measured.gc or 0.0)
+    known = [one.asleep for one in recording.samples if one.asleep is not None]
+    if sum(known) * 2 > len(known):
+        return rest
+    computed = (measured.on_cpu or 0.0) - (measured.gc or 0.0)
+    return min(rest, max(computed, rest - stolen))
 
 
 def is_ignored(finding: Finding, patterns: tuple[str, ...]) -> bool:
