@@ -2,13 +2,15 @@
 
 `<!-- README: Options -->` in a page becomes that section of the README, and `<!-- docstrings -->`
 what the package exports. On GitHub both are invisible, and nothing is written twice. A link out of
-`docs/` becomes its text, since the site has nothing but the pages.
+`docs/` leads to the repository, since the site has nothing but the pages.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import sentry_loopstall
 
@@ -20,11 +22,12 @@ WITHOUT_SIGNATURE = """LoopStallIntegration
 README = Path(__file__).parent.parent.parent / "README.md"
 
 
-def on_page_markdown(markdown: str, **_: object) -> str:
+def on_page_markdown(markdown: str, config: Mapping[str, Any], **_: object) -> str:
     """Called by MkDocs with each page before it is rendered."""
+    repository = config["extra"]["repository"]
     markdown = re.sub(r"<!-- README: (.*?) -->", lambda found: section(found[1]), markdown)
     markdown = markdown.replace("<!-- docstrings -->", docstrings())
-    return re.sub(r"\[([^]]*)\]\(\.\./[^)]*\)", r"\1", markdown)
+    return markdown.replace("](../", f"]({repository}/blob/main/")
 
 
 def section(title: str) -> str:
