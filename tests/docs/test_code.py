@@ -13,7 +13,7 @@ from example_app.receiver import EnvelopeReceiver
 from sentry_loopstall import Cause, Outcome, Stall
 
 from ..conftest import Captured, poll
-from .blocking import block_loop, run_on_loop
+from ..made_up_shop import block_loop, run_on_loop
 from .conftest import Run
 
 

@@ -20,8 +20,8 @@ from sentry_loopstall.options import Options
 from sentry_loopstall.server_url import ServerUrl
 
 from ..conftest import Captured, Init
+from ..made_up_shop import block_loop
 from ..redis_process import RedisProcess, needs_redis
-from .blocking import block_loop
 from .conftest import Run
 from .pages import PAGES, block, names, said
 

@@ -1,4 +1,4 @@
-"""Blocks an event loop, as whoever reads the pages does."""
+"""A function of a made-up application that blocks an event loop."""
 
 from __future__ import annotations
 
