@@ -55,8 +55,9 @@ format: .venv/.installed-lint ## mend what `make lint` can mend by itself
 typecheck: .venv/.installed-typing ## check the types
 	$(python) -m mypy
 
+# With --quiet it would not count its warnings, and not fail.
 docs: .venv/.installed-docs ## build the pages of docs/ into build/docs
-	NO_MKDOCS_2_WARNING=1 $(python) -m mkdocs build --quiet --config-file docs/site/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(python) -m mkdocs build --config-file docs/site/mkdocs.yml
 
 bench: .venv/.installed-benchmarks ## measure what watching costs
 	$(python) -m benchmarks $(ARGS)
