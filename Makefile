@@ -18,7 +18,7 @@ usable := import ensurepip, sys; sys.exit(sys.version_info < (3, 11))
 .DELETE_ON_ERROR:
 # Two pips at once would break the environment.
 .NOTPARALLEL:
-.PHONY: help test test-frameworks fleet measured demo triage test-triage lint format typecheck bench clean
+.PHONY: help test test-frameworks fleet measured demo triage test-triage lint format typecheck docs bench clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +54,10 @@ format: .venv/.installed-lint ## mend what `make lint` can mend by itself
 
 typecheck: .venv/.installed-typing ## check the types
 	$(python) -m mypy
+
+# With --quiet it would not count its warnings, and not fail.
+docs: .venv/.installed-docs ## build the pages of docs/ into build/docs
+	NO_MKDOCS_2_WARNING=1 $(python) -m mkdocs build --config-file docs/site/mkdocs.yml
 
 bench: .venv/.installed-benchmarks ## measure what watching costs
 	$(python) -m benchmarks $(ARGS)

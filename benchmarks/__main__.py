@@ -3,7 +3,7 @@
 python -m benchmarks                  all of them, about a quarter of an hour; writes results.md
 python -m benchmarks --quick          fewer rounds, two or three minutes; only prints
 python -m benchmarks --only idle      one of them, or all whose name begins so; only prints
-python -m benchmarks --write-readme   has the README quote results.md, and measures nothing
+python -m benchmarks --write-page     has docs/cost.md quote results.md, and measures nothing
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ PACKAGES = (
 )
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.md"
-README = HERE.parent / "README.md"
+PAGE = HERE.parent / "docs" / "cost.md"
 
 
 def load(name: str) -> Work:
@@ -100,7 +100,7 @@ def parse(typed: Sequence[str] | None = None) -> argparse.Namespace:
         "--only", metavar="WORK", help=f"works whose name begins so, of {', '.join(WORKS)}"
     )
     parser.add_argument(
-        "--write-readme", action="store_true", help="have the README quote results.md"
+        "--write-page", action="store_true", help="have docs/cost.md quote results.md"
     )
     given = parser.parse_args(typed)
     given.names = [name for name in WORKS if name.startswith(given.only or "")]
@@ -109,17 +109,17 @@ def parse(typed: Sequence[str] | None = None) -> argparse.Namespace:
     return given
 
 
-def write_readme() -> None:
-    """Have the README quote what was measured last."""
-    readme, results = README.read_text(encoding="utf-8"), RESULTS.read_text(encoding="utf-8")
-    README.write_text(with_quoted(readme, results), encoding="utf-8")
+def write_page() -> None:
+    """Have the page quote what was measured last."""
+    page, results = PAGE.read_text(encoding="utf-8"), RESULTS.read_text(encoding="utf-8")
+    PAGE.write_text(with_quoted(page, results), encoding="utf-8")
 
 
 def main() -> None:
     """Measure, print, and write down what was measured in full."""
     given = parse()
-    if given.write_readme:
-        write_readme()
+    if given.write_page:
+        write_page()
         return
     began = time.monotonic()
     measured = []

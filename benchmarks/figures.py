@@ -21,7 +21,7 @@ class Figure:
     """Something that a slice of work is measured by.
 
     `at_most` is our mark: what may come out of the comparison. `last`: it adds up over a run, so
-    that the last pair counts instead of the median. `key`: the README quotes it.
+    that the last pair counts instead of the median. `key`: `docs/cost.md` quotes it.
     """
 
     name: str

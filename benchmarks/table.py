@@ -1,4 +1,4 @@
-"""Pure: what was measured as Markdown, for the terminal, `results.md` and the README."""
+"""Pure: what was measured as Markdown, for the terminal, `results.md` and a page."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def _of(figure: Figure, work: Work) -> str:
 
 
 def quoted(text: str) -> str:
-    """What stands between the two marks, as the README quotes it.
+    """What stands between the two marks, as `docs/cost.md` quotes it.
 
     Raises:
         ValueError: there are no such marks.
@@ -173,10 +173,10 @@ def quoted(text: str) -> str:
     return inside.strip()
 
 
-def with_quoted(readme: str, results: str) -> str:
-    """The README with what `results.md` says now.
+def with_quoted(page: str, results: str) -> str:
+    """The page with what `results.md` says now.
 
     Raises:
         ValueError: one of them lacks the marks.
     """
-    return readme.replace(quoted(readme), quoted(results))
+    return page.replace(quoted(page), quoted(results))

@@ -31,12 +31,15 @@ class LoopStallIntegration(Integration):
 
         sentry_sdk.init(dsn=..., integrations=[LoopStallIntegration()])
 
-    Keyword arguments, times in seconds (the README has the whole table):
+    All arguments are optional. Times are seconds.
+
+    Keyword Arguments:
         threshold: a loop that runs callbacks this long without polling is stalled (0.25).
         hang_after: a stall still running after this long is reported at once (5.0; None: never).
         error_after: the event's level is `error` from this duration on (2.0).
         sample_rate: share of stalls that may become events (1.0).
-        stalls_sampler: asked for each event that backoff would let through.
+        stalls_sampler: called with the `Stall` for each event that backoff would let through, gives
+            the share as a float or a bool; wins over `sample_rate`.
         max_events_per_hour: allowance of the process, over a sliding hour (20).
         culprit_backoff: an event silences its culprit for the first figure, doubling up to the
             second ((300.0, 3600.0)).

@@ -52,7 +52,8 @@ class Outcome(StrEnum):
 class Frame:
     """One frame of a sampled stack.
 
-    `filename` is the path Python compiled the code from, `lineno` the line that ran, or None
+    `module` and `qualname` name the function, `in_app` says whether it is your own code by Sentry's
+    rules. `filename` is the path Python compiled the code from, `lineno` the line that ran, or None
     where the code has no lines.
     """
 
@@ -104,7 +105,12 @@ class Waiters:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was measured beside the stacks, in seconds; None where the platform cannot tell."""
+    """What was measured beside the stacks; None where the platform or the loop cannot tell.
+
+    In seconds: `on_cpu`, the time of the loop's thread on a CPU, `runnable`, the time it waited for
+    one, and `gc`, the time in which garbage was collected. `samples` is the number of looks,
+    `callbacks` how many ran in one go, `gil_holder` the name of a thread that held the GIL.
+    """
 
     on_cpu: float | None = None
     runnable: float | None = None
@@ -123,6 +129,10 @@ class Stall:
     `on_stall` the largest), `culprits` all of them, largest first. `task` and `coroutine` are
     None for a plain callback, `callback` is None for a task. `outcome` is None until it is
     decided, so in `stalls_sampler` and `before_send`.
+
+    `id` is the `stall_id` of its events, `loop` the loop's class with its package, `thread` the
+    name of the thread that the loop runs in, `transaction` that of Sentry's transaction, `expected`
+    the reason that an `expected_block` was given.
     """
 
     id: str
@@ -150,11 +160,11 @@ class LoopHealth:
     """How one running event loop is; times in seconds.
 
     `loop` and `thread` are as in `Stall`. All but the last two fields are about the last `window`
-    seconds, 60 at most: `utilization` is the share of them in which the loop ran callbacks, the
-    `delay_`s how long something that becomes ready at a random moment waits for the loop (median,
-    99th percentile, longest), `stalls` and `blocked` the number and the seconds of the stalls that
-    ended. `blocked_for` is how long a stretch has lasted that is late now, else 0.0, and
-    `blocked_in` its culprit's dotted name, or None.
+    seconds, 60 at most: `utilization` is the share of them in which the loop ran callbacks,
+    `delay_p50`, `delay_p99` and `delay_max` how long something that becomes ready at a random
+    moment waits for the loop (median, 99th percentile, longest), `stalls` and `blocked` the number
+    and the seconds of the stalls that ended. `blocked_for` is how long a stretch has lasted that is
+    late now, else 0.0, and `blocked_in` its culprit's dotted name, or None.
     """
 
     loop: str

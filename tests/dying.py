@@ -161,12 +161,12 @@ def read(path: Path) -> bytes:
 
 @dataclass(frozen=True)
 class Supervised:
-    """A server whose supervisor kills workers that hang: `README` has it up to the application.
+    """A server whose supervisor kills workers that hang: `shown` is what a page has of its command.
 
     `more` makes it one that is tested; `python -m` comes before it all.
     """
 
-    readme: str
+    shown: str
     more: str
     workers: int
     packages: tuple[str, ...]
@@ -224,7 +224,7 @@ def server_of(service: Service, command: str, **more: str) -> Iterator[Server]:
 
 def told_of_killed_worker(service: Service, supervised: Supervised, path: str) -> Event:
     """What a worker tells that follows one whose request at a path hangs, until that is killed."""
-    command = f"{supervised.readme} {supervised.more} tests.scenarios.last_words_app:app"
+    command = f"{supervised.shown} {supervised.more} tests.scenarios.last_words_app:app"
     with server_of(service, command) as server:
         poll(lambda: len(service.files()) == supervised.workers, timeout=30)
         get(server.port, f"/{path}")

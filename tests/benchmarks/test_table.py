@@ -113,12 +113,12 @@ def test_where_nothing_is_sentry_the_noise_is_sentry_again() -> None:
     )
 
 
-def test_what_the_readme_quotes_is_what_the_results_say() -> None:
+def test_what_the_page_quotes_is_what_the_results_say() -> None:
     one = measured(again=2.0, us=2.2)
     results = document([one], command="run it", made_on="a day", versions="Python")
     assert quoted(results) == f"Measured on a day with Python.\n\n{short_table([one])}"
-    readme = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    assert with_quoted(readme, results) == f"before\n{BEGIN}\n{quoted(results)}\n{END}\nafter\n"
+    page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
+    assert with_quoted(page, results) == f"before\n{BEGIN}\n{quoted(results)}\n{END}\nafter\n"
 
 
 def test_the_results_name_the_command_and_say_who_everybody_is() -> None:

@@ -67,7 +67,7 @@ def test_one_that_is_told_to_stop_leaves_nothing(tmp_path: Path) -> None:
     with running_service(tmp_path) as service:
         stops = []
         for worker, served in WORKERS.items():
-            command = f"{served.readme} --workers=1 --bind=127.0.0.1:{{port}}"
+            command = f"{served.shown} --workers=1 --bind=127.0.0.1:{{port}}"
             told, name = partial(told_after_nap, service, command), f"{worker}, replaced"
             stops += [
                 partial(told, worker, ends_by(signal.SIGTERM)),

@@ -1,6 +1,6 @@
 """Which frameworks and servers are tested, and how a user starts them.
 
-Plain data that needs none of them installed: the README's list is compared with it.
+Plain data that needs none of them installed: the list in docs/how-it-works.md is compared with it.
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ from sentry_loopstall.stall import Outcome
 
 from ..conftest import Captured, Init, poll
 from ..fakes import FakeClock
+from ..made_up_shop import block_loop
 from ..redis_process import RedisProcess, needs_redis
 from ..sdk import ops_of_spans, transaction
 from .subjects import hang, stall
@@ -429,8 +430,6 @@ def test_a_blocked_loop_is_told_without_waiting_for_a_frozen_server(
     init: Init, captured: Captured, own_redis: RedisProcess
 ) -> None:
     """And what holds the reporter up never reaches detection."""
-    from ..test_readme import block_loop
-
     init({"shared_limits": own_redis.url})
     own_redis.freeze()
     for module in ("shop.a", "shop.b", "shop.a"):
@@ -449,7 +448,6 @@ def test_counts_are_pushed_when_stalls_have_stopped(
     from sentry_loopstall.report import reporter
 
     from ..conftest import our_threads
-    from ..test_readme import block_loop
 
     monkeypatch.setattr(fleet, "PUSH_AFTER", 1.0)
     monkeypatch.setattr(reporter, "TEND_EVERY", 0.05)

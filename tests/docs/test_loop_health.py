@@ -11,7 +11,6 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import prometheus_client
@@ -20,17 +19,16 @@ import pytest
 from sentry_loopstall import LoopHealth
 from sentry_loopstall.report import metrics
 
-from .conftest import Captured, Init, poll
+from ..conftest import Captured, Init, poll
+from .pages import PAGES, block
 
-PAGE = (Path(__file__).parent.parent / "docs" / "loop-health.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+PAGE = PAGES["loop-health"]
 
 
-def made_by(part: str) -> dict[str, Any]:
-    """The names that the block makes which has this in it."""
-    (block,) = (block for block in BLOCKS if part in block)
+def made_by(code: str) -> dict[str, Any]:
+    """The names that a block makes."""
     made: dict[str, Any] = {"__name__": "recipe"}
-    exec(compile(block, "docs/loop-health.md", "exec"), made)
+    exec(compile(code, "docs/loop-health.md", "exec"), made)
     return made
 
 
@@ -63,12 +61,6 @@ def run_on(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> N
     loop.call_soon_threadsafe(function)
 
 
-def test_every_block_is_run_here() -> None:
-    source = Path(__file__).read_text(encoding="utf-8")
-    parts = re.findall(r"made_by\(\"([^\"]*)\"\)", source)
-    assert [sum(part in block for part in parts) for block in BLOCKS] == [1] * len(BLOCKS)
-
-
 def test_fields_are_those_of_the_record() -> None:
     rows = re.search(r"\| Field \|.*?\n\n", PAGE, flags=re.DOTALL)
     assert rows is not None
@@ -87,7 +79,7 @@ def test_metrics_are_those_that_are_sent() -> None:
 
 
 def test_it_tells_how_it_is(init: Init) -> None:
-    how_it_is = made_by("def how_it_is")["how_it_is"]
+    how_it_is = made_by(block("loop-health", "How the loop is", "python"))["how_it_is"]
     init()
 
     async def main() -> list[str]:
@@ -110,16 +102,16 @@ def answer(url: str) -> tuple[int, Any]:
 
 def test_the_liveness_endpoint_names_who_blocks(init: Init, captured: Captured) -> None:
     """Patience is shorter here than on the page."""
-    made = made_by("def serve_liveness")
+    made = made_by(block("loop-health", "A liveness endpoint", "python"))
     assert made["PATIENCE"] == 3.0
     made["PATIENCE"] = 0.3
     server = made["serve_liveness"](port=0)
     url = f"http://127.0.0.1:{server.server_address[1]}"
     init()
     try:
-        with a_loop() as block:
+        with a_loop() as block_it:
             assert answer(url) == (200, {"blocked": []})
-            block()
+            block_it()
             poll(lambda: answer(url)[0] == 503)
             status, document = answer(url)
             assert status == 503
@@ -137,7 +129,7 @@ def test_prometheus_collects(init: Init) -> None:
     registry = prometheus_client.REGISTRY
     made: dict[str, Any] = {}
     try:
-        made = made_by("class LoopHealthCollector")
+        made = made_by(block("loop-health", "A Prometheus collector", "python"))
         init()
 
         async def main() -> str:
@@ -159,7 +151,7 @@ def test_prometheus_collects(init: Init) -> None:
 
 def test_a_line_a_minute(init: Init, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="loop.health")
-    made = made_by("def log_health")
+    made = made_by(block("loop-health", "A line a minute", "python"))
     init()
     with a_loop():
         made["start_logging"](0.05)
