@@ -5,10 +5,10 @@
 A program blocks its loop for random times: lognormal stretches, bursts of them, a stall now and
 then. It runs twice with the same random numbers. The first time it is watched; the second time it
 is not, and a heartbeat of 1 ms measures how late it comes. Whoever becomes ready while a beat is
-overdue waits, too, so a beat that is late by L counts once for each millisecond of L. What the
+overdue waits, too, so a beat that is late counts once for each that it would have been. What the
 program knows itself, for it times its stretches while it is watched, stands beside both. A beat is
 late by a millisecond, about, where nothing else runs, for polls wait for whole ones: that is
-measured first, for some seconds, and taken off.
+measured first, for some seconds, and taken off: so far are beats apart.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ async def beat(waits: list[float], alone: float) -> None:
         await asyncio.sleep(BEAT)
         late = time.perf_counter() - due
         waits.append(max(0.0, late))
-        while (late := late - BEAT) > 0:
+        while (late := late - BEAT - alone) > 0:
             waits.append(late)
 
 
