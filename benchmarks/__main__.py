@@ -1,15 +1,16 @@
 """All benchmarks, one after the other.
 
 python -m benchmarks                  all of them, about a quarter of an hour; writes results.md
+                                      and draws its picture
 python -m benchmarks --quick          fewer rounds, two or three minutes; only prints
 python -m benchmarks --only idle      one of them, or all whose name begins so; only prints
 python -m benchmarks --write-page     has docs/cost.md quote results.md, and measures nothing
+python -m benchmarks --pictures       draws docs/pictures/cost-*.svg from it, and measures nothing
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import platform
 import sys
@@ -18,9 +19,11 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from benchmarks.cost_picture import cost_picture
+from benchmarks.drawing import PALETTES
 from benchmarks.table import Measured, document, section, short_table, with_quoted
 from benchmarks.turns import Race
-from benchmarks.work import Schedule, Size, Work
+from benchmarks.work import Schedule, Size, named
 
 # In this order.
 WORKS = (
@@ -52,12 +55,10 @@ PACKAGES = (
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.md"
 PAGE = HERE.parent / "docs" / "cost.md"
+PICTURES = HERE.parent / "docs" / "pictures"
 
 
-def load(name: str) -> Work:
-    """The work of one module."""
-    work: Work = importlib.import_module(f"benchmarks.works.{name}").WORK
-    return work
+load = named
 
 
 def measure(name: str, size: Size, subjects: Sequence[str] | None = None) -> Measured:
@@ -102,6 +103,9 @@ def parse(typed: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--write-page", action="store_true", help="have docs/cost.md quote results.md"
     )
+    parser.add_argument(
+        "--pictures", action="store_true", help="draw what results.md says, and measure nothing"
+    )
     given = parser.parse_args(typed)
     given.names = [name for name in WORKS if name.startswith(given.only or "")]
     if not given.names:
@@ -115,11 +119,25 @@ def write_page() -> None:
     PAGE.write_text(with_quoted(page, results), encoding="utf-8")
 
 
+def pictures(results: str) -> dict[str, str]:
+    """What it costs in one picture, for a light page and for a dark one, by their files' names."""
+    return {f"cost-{name}.svg": cost_picture(results, one) for name, one in PALETTES.items()}
+
+
+def draw() -> None:
+    """Draw what was measured last."""
+    for name, picture in pictures(RESULTS.read_text(encoding="utf-8")).items():
+        (PICTURES / name).write_text(picture, encoding="utf-8")
+
+
 def main() -> None:
     """Measure, print, and write down what was measured in full."""
     given = parse()
     if given.write_page:
         write_page()
+    if given.pictures:
+        draw()
+    if given.write_page or given.pictures:
         return
     began = time.monotonic()
     measured = []
@@ -139,6 +157,7 @@ def main() -> None:
         versions=versions(),
     )
     RESULTS.write_text(text, encoding="utf-8")
+    draw()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ It answers in JSON, first that it is ready, or why it cannot take part.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sys
@@ -15,12 +14,12 @@ from typing import Any
 
 from benchmarks.subjects import SUBJECTS
 from benchmarks.turns import NotHereError
-from benchmarks.work import Work
+from benchmarks.work import named
 
 
 def main() -> None:
     """Be ready, then answer each order."""
-    module, subject, core = sys.argv[1:]
+    name, subject, core = sys.argv[1:]
     if core != "None":
         os.sched_setaffinity(0, {int(core)})
     # Whatever a subject prints goes to stderr.
@@ -31,7 +30,7 @@ def main() -> None:
         answers.write(json.dumps(answered) + "\n")
 
     try:
-        work: Work = importlib.import_module(f"benchmarks.works.{module}").WORK
+        work = named(name)
         turn = work.start(SUBJECTS[subject], work.setting)
     except NotHereError as reason:
         answer({"not here": str(reason)})

@@ -79,12 +79,12 @@ def section(measured: Measured) -> str:
     work = measured.work
     parts = [f"## {work.title}", work.what]
     for figure in work.figures:
-        parts += [f"**{_name(figure)}**{_mark(measured, figure)}", _table(measured, figure)]
+        parts += [f"**{heading(figure)}**{_mark(measured, figure)}", _table(measured, figure)]
     return "\n\n".join(parts)
 
 
 def _table(measured: Measured, figure: Figure) -> str:
-    rows = [("subject", figure.unit, _name(figure), "quartiles"), ("---", "--:", "--:", "---")]
+    rows = [("subject", figure.unit, heading(figure), "quartiles"), ("---", "--:", "--:", "---")]
     for subject in measured.work.subjects:
         reason = measured.not_here.get(subject)
         compared = measured.compared(subject, figure)
@@ -93,13 +93,14 @@ def _table(measured: Measured, figure: Figure) -> str:
         elif compared is None:
             rows.append((subject, "", "", "does not apply"))
         else:
-            quartiles = f"{_show(compared.low, figure)} to {_show(compared.high, figure)}"
+            quartiles = f"{shown(compared.low, figure)} to {shown(compared.high, figure)}"
             value = f"{compared.value:.{max(figure.digits, 2)}f}"
-            rows.append((subject, value, _show(compared.middle, figure), quartiles))
+            rows.append((subject, value, shown(compared.middle, figure), quartiles))
     return "\n".join(_row(*rows))
 
 
-def _name(figure: Figure) -> str:
+def heading(figure: Figure) -> str:
+    """What a figure is called where it is compared."""
     if figure.against is Against.RATIO:
         return f"{figure.name}, ratio to nothing"
     if figure.against is Against.DIFFERENCE:
@@ -107,7 +108,8 @@ def _name(figure: Figure) -> str:
     return f"{figure.name}, {figure.unit}"
 
 
-def _show(value: float, figure: Figure) -> str:
+def shown(value: float, figure: Figure) -> str:
+    """A figure that was compared, with its digits; a difference has a sign."""
     sign = "+" if figure.against is Against.DIFFERENCE else ""
     return f"{value:{sign}.{figure.digits}f}"
 
@@ -145,7 +147,7 @@ def _short_rows(measured: Measured) -> Iterator[str]:
         for names in SHORT:
             found = (measured.compared(name, figure) for name in names)
             compared = next((one for one in found if one is not None), None)
-            cells.append(_show(compared.middle, figure) if compared is not None else "")
+            cells.append(shown(compared.middle, figure) if compared is not None else "")
         mark = f"≤ {_limit(figure)}" if figure.at_most is not None else ""
         told = _told(measured.verdict(figure), figure) if mark else ""
         (row,) = _row([f"{measured.work.title}: {_of(figure, measured.work)}", *cells, mark, told])

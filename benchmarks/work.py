@@ -80,6 +80,17 @@ class Work:
     warm_up: int | None = None
 
 
+def named(name: str) -> Work:
+    """A work by the name of its module in `works`, or in `scales` and a size: `threads:1000`."""
+    module, _, size = name.partition(":")
+    found: Work
+    if size:
+        found = importlib.import_module(f"benchmarks.scales.{module}").CURVE.at(int(size))
+    else:
+        found = importlib.import_module(f"benchmarks.works.{module}").WORK
+    return found
+
+
 class OwnLoop:
     """A child's event loop, the same one for all of its slices, with the subject on it."""
 
