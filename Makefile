@@ -18,7 +18,8 @@ usable := import ensurepip, sys; sys.exit(sys.version_info < (3, 11))
 .DELETE_ON_ERROR:
 # Two pips at once would break the environment.
 .NOTPARALLEL:
-.PHONY: help test test-frameworks fleet measured demo triage test-triage lint format typecheck docs bench clean
+.PHONY: help test test-frameworks fleet measured demo triage test-triage pictures lint format \
+	typecheck docs bench clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +44,11 @@ triage: .venv/.installed-example .venv-triage/.installed ## look at the issues o
 
 test-triage: .venv/.installed-triage .venv-triage/.installed ## test what a person sees of the issues
 	$(python) -m pytest tests/triage $(ARGS)
+
+pictures: .venv/.installed-pictures .venv-triage/.installed ## renew docs/pictures
+	$(python) -m example_app.pictures
+	$(python) -m benchmarks --pictures
+	$(python) -m benchmarks.scale --pictures
 
 lint: .venv/.installed-lint ## look for mistakes and for what is not formatted
 	$(python) -m ruff check .

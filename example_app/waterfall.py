@@ -56,18 +56,18 @@ def longest_wait(transactions: Sequence[Transaction]) -> Waterfall | None:
 
 
 def _waterfall(transaction: Transaction) -> Waterfall:
-    begin, seconds = _time(transaction)
+    begin, seconds = time_of(transaction)
     method = transaction.get("request", {}).get("method", "")
     label = f"{method} {transaction['transaction']}".strip()
     blocked = []
     for span in transaction["spans"]:
         if span.get("op") == OPERATION:
-            since, its = _time(span)
+            since, its = time_of(span)
             blocked.append(Row(f"  {span['description']}", since - begin, its))
     return Waterfall(Row(label, 0.0, seconds), tuple(blocked))
 
 
-def _time(document: dict[str, Any]) -> tuple[float, float]:
+def time_of(document: dict[str, Any]) -> tuple[float, float]:
     """When a transaction or a span began, in seconds since the epoch, and how long it took."""
     begin, end = (
         datetime.fromisoformat(document[name]).timestamp()

@@ -39,7 +39,7 @@ async def show(console: Console, *, stay: bool) -> int:
         print_lines(console, "", "Bugsink is set up, which takes some seconds…")
         async with serve_bugsink() as bugsink:
             print_lines(console, "", f"Bugsink serves at {bugsink.url}.")
-            wait = functools.partial(_wait_for_delivery, bugsink)
+            wait = functools.partial(wait_for_delivery, bugsink)
             async with asyncio.timeout(LONGEST_DEMO):
                 report = await serve_and_drive(console, bugsink.dsn, wait_for_delivery=wait)
             issues = await asyncio.to_thread(read_issues, bugsink)
@@ -79,7 +79,8 @@ def print_access(console: Console, bugsink: Installation) -> None:
     )
 
 
-def _wait_for_delivery(bugsink: Installation) -> None:
+def wait_for_delivery(bugsink: Installation) -> None:
+    """Return when the expected culprits are stored, or after a while; runs on a thread."""
     deadline = time.monotonic() + LONGEST_DELIVERY
     while not caught(all_events(read_issues(bugsink))) >= EXPECTED_CULPRITS:
         if time.monotonic() > deadline:

@@ -10,7 +10,7 @@ TAX_RATE = 0.19
 
 
 def price_all() -> dict[str, float]:
-    """Keep to the tax service's limit the wrong way: nobody else is served meanwhile."""
+    """Keep to the tax service's limit the wrong way: all others wait."""
     time.sleep(0.6)
     return _with_tax()
 

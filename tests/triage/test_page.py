@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from example_app.bugsink.issues import StoredIssue
+from example_app.pictures.browser import FLAGS, NAMES, open_browser, photograph_issue
 
 from .conftest import Triage
 
 CULPRIT = "example_app.shop.pricing.price_all"
-FLAGS = [
-    "--disable-gpu",
-    "--no-first-run",
-    # Its own connections to the world are nobody's business here, and refused on many machines.
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-quic",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="module")
 def page(triage: Triage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A browser window with somebody logged in."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    found = [path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))]
+    found = [path for name in NAMES if (path := shutil.which(name))]
     if not found:
         pytest.skip("there is no Chromium on this machine: `apt-get install chromium` on Debian")
     # Chromium's sandbox refuses to work for root.
-    flags = [*FLAGS, "--no-sandbox"] if os.geteuid() == 0 else FLAGS
+    flags = [*FLAGS, "--no-sandbox"] if os.geteuid() == 0 else [*FLAGS]
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=found[0], args=flags)
         window = browser.new_page(viewport={"width": 1500, "height": 1200})
@@ -109,3 +103,23 @@ def test_the_details_say_how_long_and_why(page: Any, issue: StoredIssue, tmp_pat
         assert re.search(rf"^{key}\s+{re.escape(str(stall[key]))}$", text, flags=re.MULTILINE), key
     assert re.search(r"^loop_stall\.cause\s+blocking_call$", text, flags=re.MULTILINE)
     assert re.search(r"^grouping key\s+loop_stall\b.*\bprice_all$", text, flags=re.MULTILINE)
+
+
+def test_the_picture_of_the_issue_can_be_made(
+    triage: Triage, page: Any, issue: StoredIssue
+) -> None:
+    """As `make pictures` makes it, which says what is not to be seen on the page."""
+
+    async def make() -> list[bytes]:
+        async with open_browser() as browser:
+            return [
+                await photograph_issue(browser, triage.bugsink, issue, scheme)
+                for scheme in ("light", "dark")
+            ]
+
+    # The page of this module has an event loop of its own on this thread.
+    with ThreadPoolExecutor(1) as thread:
+        light, dark = thread.submit(lambda: asyncio.run(make())).result()
+    assert light.startswith(b"\x89PNG")
+    assert dark.startswith(b"\x89PNG")
+    assert light != dark

@@ -1,0 +1,1 @@
+"""The pictures in docs/pictures of what the example does; `make pictures` renews them."""
