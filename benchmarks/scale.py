@@ -1,6 +1,6 @@
 """What it costs as an application grows: threads, loops, timers, callbacks, depth, short runs.
 
-python -m benchmarks.scale                  all of them, some ten minutes; writes scale.md and
+python -m benchmarks.scale                  all of them, about ten minutes; writes scale.md and
                                             draws docs/pictures/scale-*.svg
 python -m benchmarks.scale --seconds 0.5    shorter slices, noisier figures
 python -m benchmarks.scale --only timers    one of them, or all whose name begins so; only prints
@@ -79,7 +79,7 @@ def parse(typed: Sequence[str] | None = None) -> argparse.Namespace:
         description="What detection costs as an application grows.",
     )
     parser.add_argument(
-        "--seconds", type=float, default=2.0, help="length of a slice; a stall's is a quarter of it"
+        "--seconds", type=float, default=1.0, help="length of a slice; a stall's is a quarter of it"
     )
     parser.add_argument(
         "--only", metavar="CURVE", help=f"curves whose name begins so, of {', '.join(CURVES)}"
@@ -109,7 +109,7 @@ def main() -> None:
     if given.only:
         return
     command = "python -m benchmarks.scale"
-    if given.seconds != 2.0:
+    if given.seconds != 1.0:
         command += f" --seconds {given.seconds:g}"
     text = document(
         measured, command=command, made_on=time.strftime("%Y-%m-%d"), versions=versions()

@@ -13,8 +13,8 @@ from .table import heading, shown
 HOW = (
     "Each size is a process with this package, and one without, which do the same work in turns on"
     " one core. Figures are medians, with their quartiles; ratios and differences are of pairs of"
-    " slices that ran one after the other: nothing, or the first, is the process without. The mark is"
-    " for the largest size."
+    " slices that ran one after the other: nothing, or the first, is the process without. The mark"
+    " is for the largest size."
 )
 
 
