@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ..recording import Gap, Measured, Recording
 from ..stall import Cause
 from ..wait_for_gil import ASKS_FOR_GIL, STOPPED, switches_per_interval
-from .known_calls import asks_for_collection
+from .known_calls import asks_for_collection, waits_for_new_thread
 from .samples import Blamed
 
 MOST = 0.5  # share of the time from which on something explains a stall
@@ -48,7 +48,8 @@ class Signals(NamedTuple):
     Of the process: `gc` (the collector in any thread), `gc_elsewhere` (in others than the loop's),
     `process` (CPU time of all threads, on `cores` CPUs), `throttled`, `others` (CPU time of the
     other Python threads), `others_moved`: some other thread was seen to do something.
-    Of the samples: `importing`, `explicit_gc`, `moves` (share of neighbouring
+    Of the samples: `importing`, `explicit_gc`, `new_thread` (it waited for the first step of a
+    thread that it had started), `moves` (share of neighbouring
     samples between which the innermost frame went on), `late` (the usual lateness of a look, in
     switch intervals), `asleep` (the share of those that were looked at in which the loop thread
     waited in a system call for something else than the GIL), `many_callbacks` (none of several took
@@ -73,6 +74,7 @@ class Signals(NamedTuple):
     others_moved: bool = False
     importing: float = 0.0
     explicit_gc: float = 0.0
+    new_thread: float = 0.0
     moves: float | None = None
     late: float = 0.0
     asleep: float | None = None
@@ -116,6 +118,8 @@ def signals_of(
         others_moved=bool(measured.others),
         importing=_sum(one for one in samples if one.importing is not None) / (seconds or 1.0),
         explicit_gc=_explicit_gc(samples) / (seconds or 1.0) if collected else 0.0,
+        new_thread=_sum(one for one in samples if waits_for_new_thread(one.frames))
+        / (seconds or 1.0),
         moves=_moves(samples),
         late=_usual_lateness(samples) / interval,
         asleep=_asleep(samples),
@@ -220,7 +224,7 @@ def is_starved(signals: Signals) -> bool:
     frozen = (signals.throttled or 0.0) >= MOST and signals.runnable > WAITS
     used_by_itself = (signals.process or 0.0) >= MOST * signals.cores
     starved = signals.runnable >= MOST and not used_by_itself and not was_kept_from_gil(signals)
-    return frozen or starved or _waits_for_starved(signals)
+    return frozen or starved or _waits_for_starved(signals) or _waits_for_new_thread(signals)
 
 
 def _waits_for_starved(signals: Signals) -> bool:
@@ -232,6 +236,13 @@ def _waits_for_starved(signals: Signals) -> bool:
         return False
     wants_cpu = (signals.runnable or 0.0) > WAITS and signals.gap < MOST
     return wants_cpu and asks_in_vain(signals) and is_gil_hard_to_get(signals)
+
+
+def _waits_for_new_thread(signals: Signals) -> bool:
+    """A thread that was started took that long to begin, and not for want of the GIL."""
+    if signals.new_thread < MOST or (signals.process or 0.0) >= MOST:
+        return False
+    return (signals.on_cpu or 0.0) <= WAITS and not is_gil_hard_to_get(signals)
 
 
 def is_gil_contention(signals: Signals) -> bool:

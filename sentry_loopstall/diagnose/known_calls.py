@@ -75,6 +75,16 @@ def computes_without_gil(frames: tuple[RawFrame, ...]) -> bool:
     return bool(frames) and called_name(*frames[0][:2]) in _COMPUTES_WITHOUT_GIL
 
 
+def waits_for_new_thread(frames: tuple[CodeFrame, ...]) -> bool:
+    """Whether `Thread.start()` waits for the first step of the new thread, which needs a CPU."""
+    for frame in reversed(frames):
+        if frame.module != "threading":
+            return False
+        if frame.code.co_qualname == "Thread.start":
+            return True
+    return False
+
+
 def asks_for_collection(frames: tuple[CodeFrame, ...]) -> bool:
     """Whether one of the frames calls `gc.collect()`, by that name or by one it was given."""
     return any(_is_collect(frame) for frame in reversed(frames) if not frame.machinery)

@@ -66,5 +66,7 @@ def _title_of_nobody(diagnosis: Diagnosis, finding: Finding) -> str:
     if finding.cause is Cause.CPU_STARVED:
         measured = recording.measured
         waited = max(measured.runnable or 0.0, min(measured.throttled or 0.0, duration))
+        if waited < duration / 2:  # another thread was in want of one, for which this has waited
+            waited = duration - (measured.on_cpu or 0.0)
         return f"The process was given no CPU for {waited:.2f} s of {duration:.2f} s"
     return f"The process was suspended for {duration:.2f} s"

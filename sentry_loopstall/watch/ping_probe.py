@@ -25,8 +25,9 @@ from .frames import FrameSource, innermost_code, see
 from .polls import (
     EPOLLS,
     POLLS,
+    RUNNING,
     OwnPolls,
-    has_not_begun,
+    has_no_cpu,
     polls_by_itself,
     system_call,
     without_wait_for_gil,
@@ -135,7 +136,9 @@ class PingProbe:
             call, polls = without_wait_for_gil(self._native_id), POLLS
         if call is None or call in polls:
             return self._is_free(now)
-        return self._is_busy(now, due)._replace(is_waking=has_not_begun(self._native_id))
+        # Who waits for the GIL may have computed: that is ours while we look.
+        wakes = call == RUNNING and has_no_cpu(self._native_id)
+        return self._is_busy(now, due)._replace(is_waking=wakes)
 
     def _is_free(self, now: float) -> Pulse:
         self._free_at = now

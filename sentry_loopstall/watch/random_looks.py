@@ -29,6 +29,7 @@ TOGETHER = 0.4  # of half the threshold: how much later than its half time a str
 LOST = 10  # random looks that are overdue: then they begin anew
 CPU_SHARE = 0.5  # of the time that we waited for the GIL: what the loop must have computed
 NEXT_TO_NOTHING = 0.005  # share of the time: who computes for less never keeps us waiting
+LITTLE = 0.2  # share of a CPU; a loop that never waits has more, also on a busy host
 OWN_CPU = 0.001  # seconds: more than a look takes itself
 
 # Not the module's: an application that seeds that gets the same numbers with us. One for all runs,
@@ -189,6 +190,13 @@ class RandomLooks:
                 self._open.append((due, self._stands_for, 0.0, 1.0))
             due += interval * (1 + self._spread * self._draw())
         self.due = due
+
+
+def sleeps_mostly(reading: Reading, before: Reading) -> bool:
+    """Whether the loop has used little of the time since the look before."""
+    if reading.on_cpu is None or before.on_cpu is None:
+        return False
+    return reading.on_cpu - before.on_cpu < (reading.at - before.at) * LITTLE
 
 
 def wait_of(late: float, waits: int, switch_interval: float) -> float:

@@ -35,7 +35,7 @@ from .others import all_stacks
 from .ping_probe import PingProbe
 from .polls import is_asleep
 from .probes import Closer, ExactProbe, nothing_seen
-from .random_looks import NOT_AT_ALL, READY, RandomLooks, Wait
+from .random_looks import NOT_AT_ALL, READY, RandomLooks, Wait, sleeps_mostly
 from .reading import Reading
 from .recorder import Recorder, Taken
 from .thread_clocks import ThreadClocks
@@ -156,7 +156,7 @@ class WatchedRun:
         if pulse.started_at is not None and pulse.started_at < glance.on_since:
             pulse = IDLE
         reading = self.clocks.read(polling=pulse.stretch is None)
-        pulse = self._by_now(pulse, reading.at)
+        pulse = self._by_now(pulse, reading)
         before, was_busy = self.state.looked_at, self.state.stretch is not None
         decided = step(self.state, pulse, reading.at, timing)
         if decided.ended is not None and decided.stalled:
@@ -181,8 +181,11 @@ class WatchedRun:
             return self._read_late_poll(look, glance)
         return look
 
-    def _by_now(self, pulse: Pulse, now: float) -> Pulse:
+    def _by_now(self, pulse: Pulse, reading: Reading) -> Pulse:
         """What was found; if the loop ran since, that may be over, and it begins now."""
+        now = reading.at
+        if pulse.is_waking and not sleeps_mostly(reading, self.clocks.before):
+            pulse = pulse._replace(is_waking=False)  # it was awake: somebody has taken its CPU
         if pulse.stretch is None or not self._was_kept_since_read(now):
             return pulse
         begun = self.probe.begun_by(now)

@@ -108,6 +108,13 @@ STALL_TABLE = [
         Cause.GIL_CONTENTION,
     ),
     ("half each", OTHER_HAS_GIL._replace(on_cpu=0.5, others=0.5, process=1.0), None),
+    ("a new thread gets no CPU", SLEEPS._replace(new_thread=0.9), Cause.CPU_STARVED),
+    ("now and then one does not", SLEEPS._replace(new_thread=0.4), None),
+    (
+        "a new thread does not get the GIL",
+        SLEEPS._replace(new_thread=0.9, process=0.9, late=1.0),
+        None,
+    ),
     ("stopped", STOPPED, Cause.PROCESS_SUSPENDED),
     ("stopped, the loop's clock unknown", STOPPED._replace(on_cpu=None), Cause.PROCESS_SUSPENDED),
     ("the gap was short", STOPPED._replace(gap=0.3, slept=0.3, slept_long=0.3), None),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 import gc
 import sys
+import threading
 from collections.abc import Callable
 from types import CodeType, ModuleType
 from typing import Any
@@ -13,7 +14,11 @@ import pytest
 
 from sentry_loopstall.diagnose.in_app import InAppRules, classify
 from sentry_loopstall.diagnose.instructions import called_name
-from sentry_loopstall.diagnose.known_calls import asks_for_collection, waits
+from sentry_loopstall.diagnose.known_calls import (
+    asks_for_collection,
+    waits,
+    waits_for_new_thread,
+)
 from sentry_loopstall.recording import RawFrame
 
 from ..fakes import Source, frame, library, loop_frame
@@ -108,6 +113,39 @@ def test_entering_a_lock_waits() -> None:
 def test_the_last_part_of_the_name_of_what_is_called(expression: str, name: str | None) -> None:
     code, offset, _ = frame("f", expression)
     assert called_name(code, offset) == name
+
+
+# Who waits for a thread that was started
+
+
+class Thread:
+    """Somebody else's."""
+
+    def start(self) -> None:
+        """Nothing."""
+
+
+START = (threading.Thread.start.__code__, 0, "threading")
+WAIT = (threading.Condition.wait.__code__, 0, "threading")
+OTHER_START = (Thread.start.__code__, 0, "shop.jobs")
+
+
+@pytest.mark.parametrize(
+    ("outermost_first", "does"),
+    [
+        pytest.param([START, WAIT], True, id="it waits to begin"),
+        pytest.param([START], True, id="nothing but that"),
+        pytest.param([WAIT], False, id="it waits for something else"),
+        pytest.param([START, HANDLER], False, id="a hook runs in it"),
+        pytest.param([OTHER_START, WAIT], False, id="another class's"),
+        pytest.param([], False, id="nothing is known"),
+    ],
+)
+def test_who_waits_for_a_thread_that_was_started(
+    outermost_first: list[RawFrame], does: bool
+) -> None:
+    frames = tuple(classify(raw, RULES) for raw in [HANDLER, *outermost_first])
+    assert waits_for_new_thread(frames) is does
 
 
 # Who asks for a collection

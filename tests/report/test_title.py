@@ -133,6 +133,16 @@ def test_titles_and_fingerprints_of_the_other_causes(
     assert fingerprint(finding) == key
 
 
+def test_who_waits_for_another_thread_without_a_cpu_has_had_none_for_as_long() -> None:
+    """It was that thread's wait for a CPU, which nobody counts for this one."""
+    diagnosis = with_cause(Cause.CPU_STARVED)
+    recording = diagnosis.recording
+    measured = recording.measured._replace(runnable=0.001, throttled=None, on_cpu=0.01)
+    diagnosis = diagnosis._replace(recording=recording._replace(measured=measured))
+    (finding,) = diagnosis.findings
+    assert title(diagnosis, finding) == "The process was given no CPU for 0.50 s of 0.51 s"
+
+
 @pytest.mark.parametrize(
     ("competitors", "ongoing", "text"),
     [

@@ -13,7 +13,8 @@ from sentry_loopstall.estimate import Estimate, Histogram
 from sentry_loopstall.watch import polls
 from sentry_loopstall.watch.detector import LoopState, Pulse, Step
 from sentry_loopstall.watch.ping_probe import Ping, PingProbe
-from sentry_loopstall.watch.random_looks import NOT_AT_ALL, READY, RandomLooks, Wait
+from sentry_loopstall.watch.random_looks import NOT_AT_ALL, READY, RandomLooks, Wait, sleeps_mostly
+from sentry_loopstall.watch.reading import Reading
 
 from ..fakes import FakeClock
 
@@ -109,6 +110,7 @@ def test_a_thread_that_only_wakes_keeps_a_newcomer_waiting_and_runs_nothing(
         pytest.param("running", (1.0, 1.0), True, id="has no CPU so far"),
         pytest.param("running", (1.0, 1.001), False, id="computes in C"),
         pytest.param("230 0x0 0x0 0x1 0x0", (1.0, 1.0), False, id="sleeps in C"),
+        pytest.param("202 0x0 0x0 0x1 0x7f", (1.0, 1.0), False, id="waits for the GIL"),
         pytest.param("running", (None, None), False, id="nobody can tell"),
     ],
 )
@@ -121,8 +123,24 @@ def test_what_the_kernel_says_of_a_thread_that_polls_no_more(
 ) -> None:
     content, read = call.encode(), iter(clocks)
     monkeypatch.setattr(polls, "task_file", lambda *_: content)
-    monkeypatch.setattr(polls, "task_file_with_gil", lambda *_: content)
     monkeypatch.setattr(polls, "thread_cpu_time", lambda _: next(read))
     found = probe.ask_kernel(AT)
     assert found.stretch is not None
     assert found.is_waking is waking
+
+
+@pytest.mark.parametrize(
+    ("used", "sleeps"),
+    [
+        pytest.param(0.001, True, id="it sleeps"),
+        pytest.param(0.05, False, id="it never waits, on a busy host"),
+        pytest.param(None, False, id="nobody can tell"),
+    ],
+)
+def test_only_a_thread_that_has_slept_can_be_about_to_wake(
+    used: float | None, sleeps: bool
+) -> None:
+    """One that is kept from its CPU by the look itself looks the same to the kernel."""
+    before = Reading(at=10.0, on_cpu=5.0, polling=True)
+    reading = Reading(at=10.1, on_cpu=None if used is None else 5.0 + used, polling=False)
+    assert sleeps_mostly(reading, before) is sleeps
