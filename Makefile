@@ -18,7 +18,7 @@ usable := import ensurepip, sys; sys.exit(sys.version_info < (3, 11))
 .DELETE_ON_ERROR:
 # Two pips at once would break the environment.
 .NOTPARALLEL:
-.PHONY: help test test-frameworks fleet measured demo triage test-triage lint format typecheck docs bench clean
+.PHONY: help test test-frameworks fleet measured demo triage test-triage lint format typecheck docs bench dist clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +61,11 @@ docs: .venv/.installed-docs ## build the pages of docs/ into build/docs
 
 bench: .venv/.installed-benchmarks ## measure what watching costs
 	$(python) -m benchmarks $(ARGS)
+
+dist: .venv/.installed-release ## build what is published, and check that PyPI can show it
+	rm -rf dist
+	$(python) -m build
+	$(python) -m twine check --strict dist/*
 
 clean: ## remove .venv and everything that was built or cached
 	rm -rf .venv .venv-triage build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
