@@ -1,4 +1,4 @@
-"""The workflows test and publish with commands that exist, and may do no more than they need."""
+"""Workflows run commands that exist and may do no more than they need; forms ask for what helps."""
 
 from __future__ import annotations
 
@@ -115,3 +115,54 @@ def test_a_tag_that_is_not_the_version_ends_it(tag: str, tmp_path: Path) -> None
     )
     assert (done.returncode == 0) == (tag == "v{}")
     assert (f"sentry_loopstall-{version}.tar.gz" in done.stdout) == (tag != "v{}")
+
+
+# What an issue is asked for
+
+
+FORMS = ROOT / ".github" / "ISSUE_TEMPLATE"
+
+
+def form(name: str) -> dict[str, Any]:
+    parsed: dict[str, Any] = yaml.safe_load((FORMS / name).read_text(encoding="utf-8"))
+    return parsed
+
+
+def fields(name: str) -> dict[str, dict[str, Any]]:
+    return {one["id"]: one for one in form(name)["body"] if "id" in one}
+
+
+NAMES = ["1-wrong-report.yml", "2-harm.yml", "3-question-or-idea.yml"]
+
+
+def test_there_are_these_forms_and_no_issue_without_one() -> None:
+    assert sorted(path.name for path in FORMS.iterdir()) == [*NAMES, "config.yml"]
+    config = form("config.yml")
+    assert config["blank_issues_enabled"] is False
+    (link,) = config["contact_links"]
+    assert link["url"].endswith("/blob/main/SECURITY.md")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_form_is_named_and_asks_for_the_context_as_json(name: str) -> None:
+    assert form(name)["name"]
+    assert form(name)["description"]
+    context = fields(name)["context"]["attributes"]
+    assert context["render"] == "json"
+    assert "`loop_stall`" in context["label"]
+    assert any(one.get("validations", {}).get("required") for one in form(name)["body"])
+
+
+def test_of_a_wrong_event_the_context_is_required() -> None:
+    assert fields(NAMES[0])["context"]["validations"] == {"required": True}
+
+
+@pytest.mark.parametrize("name", NAMES[:2])
+def test_versions_are_required(name: str) -> None:
+    versions = fields(name)["versions"]
+    assert versions["validations"] == {"required": True}
+    asked = versions["attributes"]["value"]
+    assert all(
+        one in asked
+        for one in ("sentry-loopstall", "sentry-sdk", "Python", "event loop", "platform")
+    )
