@@ -14,6 +14,9 @@ python := .venv/bin/python
 # and Debian's python3 comes without ensurepip and cannot make a whole environment.
 usable := import ensurepip, sys; sys.exit(sys.version_info < (3, 11))
 
+# pyright asks the first python there is for its modules.
+with_venv := PATH="$(CURDIR)/.venv/bin:$$PATH"
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 # Two pips at once would break the environment.
@@ -54,6 +57,10 @@ format: .venv/.installed-lint ## mend what `make lint` can mend by itself
 
 typecheck: .venv/.installed-typing ## check the types
 	$(python) -m mypy
+	$(with_venv) $(python) -m pyright --project pyproject.toml
+	@$(with_venv) $(python) -m pyright --verifytypes sentry_loopstall --ignoreexternal \
+		>.venv/verifytypes.log || { cat .venv/verifytypes.log; exit 1; }
+	@grep 'completeness score' .venv/verifytypes.log
 
 # With --quiet it would not count its warnings, and not fail.
 docs: .venv/.installed-docs ## build the pages of docs/ into build/docs
