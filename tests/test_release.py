@@ -36,3 +36,15 @@ def test_the_newest_entry_of_the_changelog_is_this_version() -> None:
     assert newest == VERSION
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", date)
     assert f"[{VERSION}]: {PROJECT['urls']['Homepage']}/releases/tag/v{VERSION}" in CHANGELOG
+
+
+def test_all_links_to_the_repository_are_to_the_one_of_the_project() -> None:
+    home = PROJECT["urls"]["Homepage"]
+    at_github = re.compile(r"https://(?:raw\.githubusercontent|github)\.com/(sentry-[\w-]+/[\w-]+)")
+    files = [*ROOT.glob("*.md"), ROOT / "pyproject.toml", *(ROOT / "docs").rglob("*.md")]
+    files += [*(ROOT / "docs").rglob("*.yml"), *(ROOT / ".github").rglob("*.yml")]
+    found = {path.name: at_github.findall(path.read_text(encoding="utf-8")) for path in files}
+    assert {"pyproject.toml", "SECURITY.md", "mkdocs.yml", "config.yml"} <= {
+        name for name, names in found.items() if names
+    }
+    assert {f"https://github.com/{name}" for names in found.values() for name in names} == {home}
