@@ -14,12 +14,15 @@ python := .venv/bin/python
 # and Debian's python3 comes without ensurepip and cannot make a whole environment.
 usable := import ensurepip, sys; sys.exit(sys.version_info < (3, 11))
 
+# pyright asks the first python there is for its modules.
+with_venv := PATH="$(CURDIR)/.venv/bin:$$PATH"
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 # Two pips at once would break the environment.
 .NOTPARALLEL:
 .PHONY: help test test-frameworks fleet measured demo triage test-triage pictures lint format \
-	typecheck docs bench clean
+	typecheck docs bench dist clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +63,10 @@ format: .venv/.installed-lint ## mend what `make lint` can mend by itself
 
 typecheck: .venv/.installed-typing ## check the types
 	$(python) -m mypy
+	$(with_venv) $(python) -m pyright --project pyproject.toml
+	@$(with_venv) $(python) -m pyright --verifytypes sentry_loopstall --ignoreexternal \
+		>.venv/verifytypes.log || { cat .venv/verifytypes.log; exit 1; }
+	@grep 'completeness score' .venv/verifytypes.log
 
 # With --quiet it would not count its warnings, and not fail.
 docs: .venv/.installed-docs ## build the pages of docs/ into build/docs
@@ -67,6 +74,11 @@ docs: .venv/.installed-docs ## build the pages of docs/ into build/docs
 
 bench: .venv/.installed-benchmarks ## measure what watching costs
 	$(python) -m benchmarks $(ARGS)
+
+dist: .venv/.installed-release ## build what is published, and check that PyPI can show it
+	rm -rf dist
+	$(python) -m build
+	$(python) -m twine check --strict dist/*
 
 clean: ## remove .venv and everything that was built or cached
 	rm -rf .venv .venv-triage build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -17,9 +17,10 @@ from sqlalchemy.orm import Session
 from example_app.shop.accounts import hash_password
 from example_app.shop.feeds import list_branches, render_feed
 from example_app.shop.recommendations import rank_pairs
-from example_app.shop.reports import ORDERS, count_repeated_orders
-from example_app.shop.sales import SALES, first_sales
+from example_app.shop.reports import count_repeated_orders
+from example_app.shop.sales import first_sales
 from example_app.shop.search import clean_query
+from example_app.shop.tables import ORDERS, SALES
 
 TARGET = 0.6
 # Long enough to measure, and short enough for a loop that waits for the GIL meanwhile.

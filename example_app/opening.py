@@ -21,8 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from example_app.calibration import Amounts, measure_amounts
 from example_app.carrier import CARRIER_URL, SlowCarrier
 from example_app.shop.inventory import Inventory
-from example_app.shop.reports import create_orders
-from example_app.shop.sales import create_sales
+from example_app.shop.tables import create_orders, create_sales
 from example_app.workers import worker_processes
 
 MANY_OBJECTS = 50_000

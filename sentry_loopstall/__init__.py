@@ -43,6 +43,8 @@ __all__ = [
     "resume",
 ]
 
+# The one place that says it: what is built and published is called by it.
+__version__ = "0.2.0"
 
 # Where they are, if not in `stall`.
 _PLACES = {

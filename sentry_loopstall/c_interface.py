@@ -168,8 +168,8 @@ try:
 
     OBJECT, POINTER, SIZE = ctypes.py_object, ctypes.c_void_p, ctypes.c_size_t
     THREAD_STATES: ThreadStates | None = ThreadStates()
-    is_sole_interpreter = _sole_by_c()
-    call_main_thread = MainThread().call
+    is_sole_interpreter: Callable[[], Iterator[bool]] = _sole_by_c()
+    call_main_thread: Callable[[Callable[[], None]], None] = MainThread().call
 except Exception:  # noqa: BLE001 - no such module, no executable memory, another C library
     THREAD_STATES = None
     is_sole_interpreter = _sole_by_list()
@@ -179,7 +179,7 @@ As long as the GIL is kept there will be none: who makes one has to hold it.
 """
 
 try:
-    name_thread = _namer()
+    name_thread: Callable[[str], None] = _namer()
 except Exception:  # noqa: BLE001 - as above, or another system
     name_thread = _nameless
 

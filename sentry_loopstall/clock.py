@@ -12,20 +12,20 @@ from functools import partial
 IMPORTED_AT = time.time()
 """Seconds since 1970 when this package was imported."""
 
-monotonic = partial(time.monotonic)
+monotonic: partial[float] = partial(time.monotonic)
 """Seconds on the clock that asyncio's loops keep, too."""
 
-epoch = partial(time.time)
+epoch: partial[float] = partial(time.time)
 """Seconds since 1970."""
 
-process_cpu = partial(time.process_time)
+process_cpu: partial[float] = partial(time.process_time)
 """CPU seconds of all threads of the process."""
 
-thread_cpu = partial(time.thread_time)
+thread_cpu: partial[float] = partial(time.thread_time)
 """CPU seconds of the calling thread."""
 
-sleep = partial(time.sleep)
+sleep: partial[None] = partial(time.sleep)
 """Seconds in which the calling thread does nothing, and others may have the GIL."""
 
-clock_gettime = partial(getattr(time, "clock_gettime", lambda _: 0.0))
+clock_gettime: partial[float] = partial(getattr(time, "clock_gettime", lambda _: 0.0))
 """Seconds on one of the system's clocks; Windows has none."""

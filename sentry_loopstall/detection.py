@@ -95,7 +95,7 @@ class Detection:
         self.forget = forget
         self._candidates = candidates
         self.reporter: Teller = teller or Reporter(tell, tend, begin)
-        self.watcher = Watcher(
+        self.watcher: Watcher = Watcher(
             self._timing,
             self.reporter.put,
             prepare=self.reporter.prepare,
@@ -108,7 +108,7 @@ class Detection:
         self._words = words
         if words is not None:
             words.soon = self.reporter.tend_soon
-        self.hook = LoopHook(self._started, self._ended)
+        self.hook: LoopHook = LoopHook(self._started, self._ended)
         self._exit_registered = False
         self._waits_for_greenlets = False
         self._last: tuple[Options, Timing] | None = None

@@ -59,11 +59,15 @@ class Histogram:
     )
 
     def __init__(self, begin: float = 0.0) -> None:
-        self.begin = begin
+        self.begin: float = begin
         self.looks: dict[int, float] = {}
         self.stretches: dict[int, int] = {}
-        self.whole = self.idle = self.busy = self.blocked = self.longest = 0.0
-        self.stalls = 0
+        self.whole: float = 0.0
+        self.idle: float = 0.0
+        self.busy: float = 0.0
+        self.blocked: float = 0.0
+        self.longest: float = 0.0
+        self.stalls: int = 0
 
     def add(self, other: "Histogram", sign: int = 1) -> None:
         """Add, or take out, what another one has; `longest` only grows."""

@@ -49,12 +49,12 @@ class Entered:
     __slots__ = ("code", "entered_at", "frame_id", "reason", "task", "thread_id")
 
     def __init__(self, frame: FrameType | None, reason: str) -> None:
-        self.thread_id = threading.get_ident()
-        self.frame_id = id(frame)
+        self.thread_id: int = threading.get_ident()
+        self.frame_id: int = id(frame)
         self.code: CodeType | None = None if frame is None else frame.f_code
         self.task: Any = None if self.moves else present_task()
-        self.reason = reason
-        self.entered_at = monotonic()
+        self.reason: str = reason
+        self.entered_at: float = monotonic()
 
     @property
     def moves(self) -> bool:

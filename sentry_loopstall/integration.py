@@ -64,7 +64,7 @@ class LoopStallIntegration(Integration):
     identifier = IDENTIFIER
 
     def __init__(self, **options: Unpack[OptionKeywords]) -> None:
-        self.options = Options.from_keywords(options)
+        self.options: Options = Options.from_keywords(options)
         if self.options.include_locals:
             load_blamable()
         if self.options.metrics and metrics_of_sdk() is None:

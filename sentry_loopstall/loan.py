@@ -26,8 +26,8 @@ class Borrowed:
     __slots__ = ("context", "kept_alive", "moment")
 
     def __init__(self, context: Context | None = None, kept_alive: object = None) -> None:
-        self.context = context
-        self.kept_alive = kept_alive
+        self.context: Context | None = context
+        self.kept_alive: object = kept_alive
         self.moment: Any = None
 
     @property

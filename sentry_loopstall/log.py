@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 
-logger = logging.getLogger("sentry_loopstall")
+logger: logging.Logger = logging.getLogger("sentry_loopstall")
 """For what a user has to know, such as a bad value in the environment."""
 
-failures = logging.getLogger("sentry_sdk.errors")
+failures: logging.Logger = logging.getLogger("sentry_sdk.errors")
 """For our own failures: shown with the SDK's `debug=True`, never turned into an event by it."""
 
 # No lock: who logs may be interrupted by a signal handler that does, and a fork keeps locks held.

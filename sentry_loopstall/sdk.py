@@ -171,9 +171,11 @@ def transaction_of(scope: Any) -> tuple[str | None, bool]:
 
 # The variables in which contexts have their scopes; private, and the same from 2.0 to 3.0.
 _SCOPES: list[ContextVar[Any]] = [
-    variable
-    for name in ("_current_scope", "_isolation_scope")
-    if isinstance(variable := getattr(sentry_sdk.scope, name, None), ContextVar)
+    found
+    for found in (
+        getattr(sentry_sdk.scope, name, None) for name in ("_current_scope", "_isolation_scope")
+    )
+    if isinstance(found, ContextVar)
 ]
 
 

@@ -1,1 +1,1 @@
-"""The shop's business code, with the mistakes people make next to their cures."""
+"""The shop's business code: each module has a mistake, and beside it the function that is right."""

@@ -7,8 +7,6 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-ORDERS = 20_000
-
 # Without an index that helps, each of the oldest orders is compared with every other one.
 REPEATED_ORDERS = """
     SELECT count(*) FROM orders AS first JOIN orders AS second
@@ -17,14 +15,6 @@ REPEATED_ORDERS = """
     AND abs(second.total - first.total) < 1
     WHERE first.id <= ?
 """
-
-
-def create_orders(database: Path) -> None:
-    """Fill the database."""
-    orders = ((number * 37 % 86_400, number % 313) for number in range(ORDERS))
-    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
-        connection.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, placed_at, total)")
-        connection.executemany("INSERT INTO orders (placed_at, total) VALUES (?, ?)", orders)
 
 
 def count_repeated_orders(database: Path, oldest: int) -> int:

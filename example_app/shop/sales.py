@@ -2,39 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SALES = 200_000
+from example_app.shop.tables import Sale
+
 PART = 1000
-
-
-class Base(DeclarativeBase):
-    """The tables that have models."""
-
-
-class Sale(Base):
-    """One product that somebody bought."""
-
-    __tablename__ = "sales"
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    product: Mapped[str]
-    cents: Mapped[int]
-
-
-def create_sales(database: Path) -> None:
-    """Add the table to the database, and fill it."""
-    sales = ((f"product {number % 97}", number % 9_973) for number in range(SALES))
-    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
-        connection.execute("CREATE TABLE sales (id INTEGER PRIMARY KEY, product, cents)")
-        connection.executemany("INSERT INTO sales (product, cents) VALUES (?, ?)", sales)
 
 
 def first_sales(number: int) -> Select[Any]:

@@ -50,9 +50,9 @@ class Stack:
         packages = {module.partition(".")[0] for module in modules}
         raw = without_ours(raw) if OURS in packages else raw
         self._raw, self._evaluates = who_ran(raw, lambda frame: classified(frame).machinery)
-        self.in_debugger = not packages.isdisjoint(DEBUGGERS)
+        self.in_debugger: bool = not packages.isdisjoint(DEBUGGERS)
         imports = not modules.isdisjoint(IMPORT_MODULES)
-        self.importing = outermost_import(self.frames) if imports else None
+        self.importing: int | None = outermost_import(self.frames) if imports else None
 
     def _classify(self, raw: RawFrame) -> CodeFrame:
         frame = self._classified(raw)

@@ -24,7 +24,7 @@ class Flamegraph:
     def __init__(self) -> None:
         running = _running_profiler()
         self._is_ours = running is None
-        self.profiler_id = uuid.uuid4().hex if running is None else running
+        self.profiler_id: str = uuid.uuid4().hex if running is None else running
 
     def link(self, event: dict[str, Any]) -> None:
         """Have Sentry draw the profile on the page of an event."""

@@ -63,9 +63,9 @@ class OnDemand:
         self._delivery: Delivery | None = None
         self._blamable: Blamable | None = None
         self._naming: Naming | None = None
-        self.names = Names()
+        self.names: Names = Names()
         self.listen: Callable[[], None] = _to_nobody
-        self.words = LastWords(timing_options, lambda: self._loaded().inherit)
+        self.words: LastWords = LastWords(timing_options, lambda: self._loaded().inherit)
 
     def _loaded(self) -> Delivery:
         if self._delivery is None:

@@ -8,7 +8,7 @@ from typing import Any
 from ..cached import computed_once
 from ..diagnose.culprit import Expression
 from ..diagnose.diagnosis import Diagnosis, diagnose
-from ..diagnose.in_app import CodeFrame
+from ..diagnose.in_app import CodeFrame, InAppRules
 from ..recording import Recording
 from ..stall import Cause, Evidence, Stall, Waiters
 from . import scope
@@ -29,7 +29,7 @@ class Story:
 
     def __init__(self, recording: Recording, listening: scope.Listening) -> None:
         self._guesses: set[tuple[int, int]] = set()
-        self.rules = listening.rules
+        self.rules: InAppRules = listening.rules
         if recording.heard:
             recording = detail("what C code wrote", partial(self._heard, recording), recording)
         self.recording = recording

@@ -59,7 +59,7 @@ class ByThreadState:
 
     def __init__(self, state: int) -> None:
         self._states = [state]
-        self.switched_from = SwitchedFrom()
+        self.switched_from: SwitchedFrom = SwitchedFrom()
 
     def innermost(self) -> Iterator[FrameType]:
         """0.15 µs beside any number of threads (measured)."""
@@ -77,7 +77,7 @@ class ByIdent:
 
     def __init__(self, thread_id: int) -> None:
         self._get = methodcaller("get", thread_id)
-        self.switched_from = SwitchedFrom()
+        self.switched_from: SwitchedFrom = SwitchedFrom()
 
     def innermost(self) -> Iterator[FrameType]:
         """37 µs beside a thousand threads (measured)."""

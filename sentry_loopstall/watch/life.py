@@ -30,7 +30,7 @@ class Life:
         # Of the thread that is alive: locked until it ends.
         self._present: LockType | None = None
         self._thread_id = 0
-        self.wake = Wake()
+        self.wake: Wake = Wake()
 
     @property
     def is_alive(self) -> bool:

@@ -23,7 +23,7 @@ class Parking:
         self._park_after = PARK_AFTER
         self._parked_at: float | None = None
         self._used_when_parked = 0.0
-        self.is_parked = False
+        self.is_parked: bool = False
         """Whether only a wake-up ends the sleep: a loop that starts to run has to give one."""
 
     def take_parked_at(self) -> float | None:

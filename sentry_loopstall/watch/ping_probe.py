@@ -71,7 +71,7 @@ class PingProbe:
         self._base = base
         self._own = OwnPolls(loop) if polls_by_itself(loop) else None
         self._now = now
-        self.finished = False
+        self.finished: bool = False
         self._ping: Ping | None = None
         self.on_end: Callable[[], None] = lambda: None
         self._ended_at: float | None = None

@@ -23,9 +23,11 @@ from .evidence import thread_cpu_time
 from .kernel_files import task_file, task_file_with_gil
 
 # Of Linux' tables of system calls: epoll_wait, epoll_pwait, epoll_pwait2.
-EPOLLS = {"x86_64": ("232", "281", "441"), "aarch64": ("22", "441")}.get(platform.machine(), ())
+EPOLLS: tuple[str, ...] = {"x86_64": ("232", "281", "441"), "aarch64": ("22", "441")}.get(
+    platform.machine(), ()
+)
 # poll, select, pselect6, ppoll and io_uring_enter: selectors and toolkits of other kinds.
-POLLS = {
+POLLS: tuple[str, ...] = {
     "x86_64": (*EPOLLS, "7", "23", "270", "271", "426"),
     "aarch64": (*EPOLLS, "72", "73", "426"),
 }.get(platform.machine(), ())
@@ -47,7 +49,7 @@ class Polls:
         self._selector = type(getattr(loop, "_selector", None))
         self._ours = ours
         select = getattr(self._selector, "select", None)
-        self.usual = (getattr(select, "__code__", None), run_once)
+        self.usual: tuple[CodeType | None, CodeType] = (getattr(select, "__code__", None), run_once)
         """The innermost function and its caller while the loop polls, as nearly always."""
 
     @computed_once

@@ -89,7 +89,7 @@ class ExactProbe:
         self._frames = frames
         self._native_id = native_id
         self.base = base
-        self.finished = False
+        self.finished: bool = False
         self._end_trap: Trap | None = None
         self.on_end: Callable[[], None] = _nothing
         self._wake_trap: Trap | None = None

@@ -68,7 +68,7 @@ class RandomLooks:
     ) -> None:
         self.estimate = estimate
         self._draw = draw or _draw
-        self.tells_start = tells_start
+        self.tells_start: bool = tells_start
         self._spread = SPREAD if tells_start else -SPREAD_OF_PINGS
         self.due: float | None = None
         self._begin = now

@@ -66,7 +66,7 @@ class Recorder:
         self._readings = [*before]
         self.since_first_run = since_first_run
         self._loop = loop
-        self.loan = Loan(loop)
+        self.loan: Loan = Loan(loop)
         self._callback_reader = CallbackReader(reader, self.loan)
         self._waiters = WaiterReader(reader.transaction, self.loan, started_at)
         self._samples: list[Sample] = []
@@ -77,12 +77,12 @@ class Recorder:
         self._queued: tuple[Callback, ...] | None = None
         self._threads: tuple[ThreadStack, ...] = ()
         self._beside: tuple[ThreadStack, ...] | None = None
-        self.has_threads_of_stall = False
+        self.has_threads_of_stall: bool = False
         # The newest sample when it was looked for, and what was found.
         self._usual: tuple[Sample, Sample | None] | None = None
-        self.transactions = NO_TRANSACTIONS
+        self.transactions: frozenset[str] = NO_TRANSACTIONS
 
-        self.was_told = False
+        self.was_told: bool = False
 
     def add(self, taken: Taken, reading: Reading, *, late: float, for_gil: bool = True) -> None:
         """Keep one sample, with the callback it was in, and who waits for that to end."""

@@ -97,7 +97,7 @@ class Words:
         # One more than is read: it stays 0, for a variable that the function does not have.
         pointer, words = memory.words(1), memory.words(number + 1)
         self.word: Callable[[int], int] = words.__getitem__
-        self.address = memory.address(words)
+        self.address: int = memory.address(words)
         self._memory = memory
         self._offset = offset
         self._size = number * memory.word

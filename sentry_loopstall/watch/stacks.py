@@ -15,7 +15,7 @@ from ..recording import RawFrame
 _RUN_ONCE: Any = asyncio.base_events.BaseEventLoop._run_once  # type: ignore[attr-defined]  # private, but in every CPython 3.11 to 3.15
 RUN_ONCE: CodeType = _RUN_ONCE.__code__
 RUN_FOREVER: CodeType = asyncio.base_events.BaseEventLoop.run_forever.__code__
-RUN_ONCE_NAME = RUN_ONCE.co_name
+RUN_ONCE_NAME: str = RUN_ONCE.co_name
 HANDLE_RUN: CodeType = asyncio.events.Handle._run.__code__
 
 # Modules that let a loop run inside of its own callbacks: `_patch_loop(loop)` patches its class.

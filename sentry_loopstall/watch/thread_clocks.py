@@ -24,7 +24,8 @@ class ThreadClocks:
         self._thread_id = thread_id
         self._native_id = native_id
         self._instruments = instruments
-        self.before = self.full = self.read(polling=True)
+        self.before: Reading = self.read(polling=True)
+        self.full: Reading = self.before
         self._was_read_fully = False
 
     def read(self, *, polling: bool) -> Reading:

@@ -25,7 +25,7 @@ class Trap:
     def __init__(self) -> None:
         self.ended_at: float | None = None
         self.events: int | None = None
-        self.polling = False
+        self.polling: bool = False
 
 
 def set_trap(

@@ -49,7 +49,7 @@ class WaiterReader:
         self._started_at = started_at
         self._count_at = 0.0
         self._ready_tasks: set[int] = set()
-        self.waiting = Waiting()
+        self.waiting: Waiting = Waiting()
 
     def look(self, loop: Any, now: float) -> None:
         """Read the callbacks that are ready and the timers that are overdue on an asyncio loop.

@@ -80,19 +80,19 @@ class WatchedRun:
         self.reader = reader
         self.first_run_at = first_run_at
         self.is_hooked = is_hooked
-        self.was_seen = False
+        self.was_seen: bool = False
         self._has_short_turns = False
         self._read_at = 0.0
         self._lost_gil = False
         self._slept: int | None = None
         self.skip: float | None = None
         self.recorder: Recorder | None = None
-        self.look_at = 0.0
-        self.clocks = ThreadClocks(probe.thread_id, native_id, instruments)
+        self.look_at: float = 0.0
+        self.clocks: ThreadClocks = ThreadClocks(probe.thread_id, native_id, instruments)
         self._cpu_when_free = self.clocks.before.on_cpu
-        self.state = LoopState(looked_at=self.clocks.before.at)
+        self.state: LoopState = LoopState(looked_at=self.clocks.before.at)
         self.estimate = estimate
-        self.random_looks = RandomLooks(
+        self.random_looks: RandomLooks = RandomLooks(
             estimate, self.clocks.before.at, tells_start=isinstance(probe, ExactProbe)
         )
 

@@ -78,9 +78,9 @@ class Watcher:
         self._reader = reader
         self._runs: dict[int, WatchedRun] = {}
         self._failures = Failures()
-        self.collector = CollectorClock()
+        self.collector: CollectorClock = CollectorClock()
         self._instruments: Instruments
-        self.journal = Journal(self._present_stretches)
+        self.journal: Journal = Journal(self._present_stretches)
         self._reset()
 
     def _reset(self) -> None:
@@ -103,7 +103,7 @@ class Watcher:
         self._looks = False
         self._kept_away: tuple[float, int] | None = None
         self._minute_at: float | None = None
-        self.total = Histogram()
+        self.total: Histogram = Histogram()
         """What was seen of all runs, as far as it is put away."""
 
     def after_fork(self) -> None:

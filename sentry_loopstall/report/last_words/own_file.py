@@ -20,6 +20,7 @@ class OwnFile:
     def __init__(self, folder: Folder, service: str, first: bytes) -> None:
         """Raises OSError: it cannot be made."""
         self.folder = folder
+        self.descriptor: int
         self._name, self.descriptor = folder.create(service, first)
         self._first = first
         self._identity = identity_of(self.descriptor)
