@@ -15,7 +15,7 @@ from typing import Any
 import greenlet
 import pytest
 
-from sentry_loopstall.watch import probes
+from sentry_loopstall.watch import probes, watched_run
 
 from . import sdk
 from .blocking import nap
@@ -389,3 +389,39 @@ def test_a_loop_with_a_run_forever_of_its_own_is_told_of_and_never_woken(
         "tests.blocking.nap"
     ] * 2
     assert woken[0] == woken[1], "an idle loop is never woken"
+
+
+# A deep stack
+
+
+def deep_down(calls: int, function: Callable[..., Any], *args: Any) -> Any:
+    return deep_down(calls - 1, function, *args) if calls else function(*args)
+
+
+@EITHER_LOOP
+def test_a_deep_stack_is_looked_at_less_often_and_what_comes_next_is_told(
+    init: Init, captured: Captured, factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To read thousands of frames would take the time from who computes."""
+    init({"threshold": 0.1})
+    depth = 4000
+    limit = sys.getrecursionlimit()
+    monkeypatch.setattr(watched_run, "CHEAP", 0.0001)  # also on a machine that is quick
+
+    async def main() -> None:
+        await settle()
+        for calls in (1, depth):
+            asyncio.get_running_loop().call_soon(deep_down, calls, nap, 0.4)
+            await asyncio.sleep(0.43)
+            nap(BLOCK)
+            await settle()
+
+    sys.setrecursionlimit(depth + limit)
+    try:
+        run(factory, main())
+    finally:
+        sys.setrecursionlimit(limit)
+    shallow, _, deep, _ = stalls = captured.wait_for_stalls(4)
+    assert [stall.duration > 0.3 for stall in stalls] == [True, False, True, False]
+    assert all(stall.culprit and stall.culprit.qualname == "nap" for stall in stalls)
+    assert 0 < deep.evidence.samples < shallow.evidence.samples

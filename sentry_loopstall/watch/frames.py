@@ -33,6 +33,7 @@ _LAST_INSTRUCTION = attrgetter("f_lasti")
 _GLOBALS = attrgetter("f_globals")
 _DUNDER_NAME = repeat("__name__")
 _NO_NAME = repeat("")
+_ONLY_NAMES = frozenset({str})
 
 
 Path = tuple[RawFrame, ...]
@@ -178,7 +179,9 @@ def see(
         ]
     steps += then(values) if then is not None else ()
     in_one_step(steps, frames)
-    raw = tuple(zip(codes, instructions, map(_name_or_nothing, modules), strict=False))
+    if not _ONLY_NAMES.issuperset(map(type, modules)):
+        modules = list(map(_name_or_nothing, modules))
+    raw = tuple(zip(codes, instructions, modules, strict=False))
     return Seen(codes, places, values, owner[0] if owner else None, raw, tuple(ids))
 
 

@@ -58,10 +58,11 @@ class Look(NamedTuple):
 
 
 class Instruments(NamedTuple):
-    """The clocks of the process."""
+    """The clocks of the process; `wake` ends the watcher's sleep, and may be called anywhere."""
 
     now: Callable[[], float]
     collector: CollectorClock
     throttle: ThrottleReader
     stall_ids: Iterator[str]
     note_blocked: Callable[[int, Blocked], None]
+    wake: Callable[[], None]

@@ -28,7 +28,7 @@ from .loop_clock import keeps_our_time
 from .one_step import Step, emptying
 from .polls import POLLS, Polls, is_at_select, polls_by_itself, system_call
 from .slots import Question, question
-from .stacks import above, is_run_once, may_nest
+from .stacks import above, may_nest, run_once_places
 from .traps import TRAPPED, Trap, set_trap
 
 NO_FRAMES: Mapping[int, CodeType] = {}
@@ -221,7 +221,8 @@ class ExactProbe:
         seen = see(self._frames, asked, whole=whole)
         if not may_nest() and seen.places:
             return seen
-        innermost = next(filter(is_run_once, seen.codes), None)
+        place = next(run_once_places(seen.codes), None)
+        innermost = None if place is None else seen.codes[place]
         if innermost is None or innermost is asked.code:
             return seen
         # Another one than before: `nest_asyncio` has put its own there.
@@ -236,7 +237,7 @@ class ExactProbe:
         """Whether a callback of the loop runs it, or another one, anew."""
         if not may_nest():
             return len(seen.places) > 1
-        return sum(map(is_run_once, seen.codes)) > 1
+        return sum(1 for _ in run_once_places(seen.codes)) > 1
 
     def _end_time(self, seen: Seen) -> float | None:
         """When the innermost iteration's poll ended, by the loop's clock; None while it polls."""

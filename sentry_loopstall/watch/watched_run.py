@@ -11,13 +11,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from ..clock import thread_cpu
 from ..estimate import Estimate
 from ..journal import Blocked
 from ..loan import Loan
 from ..recording import LATE, Gap, Heard, LoopThread, Recording, Sample, Variables
 from .callback_reader import ContextReader
 from .collector import without_our_callback
-from .detector import IDLE, LoopState, Pulse, Stretch, Timing, step
+from .detector import IDLE, SAMPLE_INTERVAL, LoopState, Pulse, Stretch, Timing, step
 from .evidence import own_switches
 from .fell_asleep import asleep_since
 from .frames import FrameSource
@@ -43,6 +44,9 @@ from .variables import variables_of
 from .waiters import has_ready, overdue_since
 from .words import NO_WORDS, Words
 
+CHEAP = 0.0005  # CPU seconds that a look at a late stretch may take; 50 frames take half of it
+REST = 50.0  # times as long as it took longer the watcher rests
+LONGEST_REST = 0.5  # seconds
 RESTS = 5.0  # seconds that a loop which cannot be trapped was idle; a stall of twice the
 # threshold is still seen then
 
@@ -83,6 +87,8 @@ class WatchedRun:
         self.was_seen: bool = False
         self._has_short_turns = False
         self._read_at = 0.0
+        self._cpu_at = 0.0
+        self._is_costly = False
         self._lost_gil = False
         self._slept: int | None = None
         self.skip: float | None = None
@@ -117,6 +123,7 @@ class WatchedRun:
         """Look at the loop; None if it takes a file of the kernel's to tell whether it is busy."""
         self.was_seen, self._read_at, self._lost_gil = True, self.instruments.now(), False
         self._slept = None if self.probe.can_wake else own_switches()
+        self._cpu_at = thread_cpu()
         if not self.is_hooked and not self._runs_still():
             self.probe.finish()
         self._note_polls(glance)
@@ -175,11 +182,19 @@ class WatchedRun:
             self.recorder = None
         if decided.sample:
             self._sample(look, glance, timing)
+        self._rest_if_costly()
         if self.probe.finished or self._has_short_turns:
             return look
         if may_be_late_poll(look, glance, timing.threshold):
             return self._read_late_poll(look, glance)
         return look
+
+    def _rest_if_costly(self) -> None:
+        """Look the more rarely, the more a look costs: the loop's thread says when it is over."""
+        rest = min((thread_cpu() - self._cpu_at - CHEAP) * REST, LONGEST_REST)
+        self._is_costly = self.state.late and rest > SAMPLE_INTERVAL
+        if self._is_costly:
+            self.look_at = max(self.look_at, self.instruments.now() + rest)
 
     def _by_now(self, pulse: Pulse, reading: Reading) -> Pulse:
         """What was found; if the loop ran since, that may be over, and it begins now."""
@@ -411,6 +426,9 @@ class WatchedRun:
     def _on_end(self) -> None:
         """Runs on the loop's thread: a late stretch is over."""
         self.words.over(self.where.thread_id)
+        if self._is_costly:  # the next one may be late before it would be looked at
+            self.look_at = 0.0
+            self.instruments.wake()
 
     def _end(self, look: Look, glance: Glance, others: Others) -> None:
         recorder, stretch = look.ended, look.decided.ended

@@ -86,10 +86,15 @@ class Watcher:
     def _reset(self) -> None:
         """For a new process: what belonged to the threads of the old one."""
         self.journal.forget()
-        self._instruments = Instruments(
-            self._now, self.collector, ThrottleReader(), stall_ids(), self.journal.add
-        )
         self._life = Life(self._run)
+        self._instruments = Instruments(
+            self._now,
+            self.collector,
+            ThrottleReader(),
+            stall_ids(),
+            self.journal.add,
+            self._life.wake.set,
+        )
         self._step_lock = threading.Lock()
         self._parking = Parking(self._now)
         self._others = OtherThreads()
