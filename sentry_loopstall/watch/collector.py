@@ -92,6 +92,10 @@ class CollectorClock:
             here += so_far if running.thread_id == thread_id else 0.0
         return Collected(seconds, seconds - here)
 
+    def here(self) -> float:
+        """Seconds that the collector has taken in the calling thread."""
+        return self._seconds.get(get_ident(), 0.0)
+
     def _heard(self, phase: str, _: object) -> None:
         # CPython collects in one thread at a time, so one start is followed by its own stop. After
         # the clock was read nothing lets go of the GIL until the collector has begun.

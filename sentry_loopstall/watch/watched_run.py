@@ -44,7 +44,7 @@ from .variables import variables_of
 from .waiters import has_ready, overdue_since
 from .words import NO_WORDS, Words
 
-CHEAP = 0.0005  # CPU seconds that a look at a late stretch may take; 50 frames take half of it
+CHEAP = 0.001  # CPU seconds that a look at a late stretch may take; 50 frames take a third of it
 REST = 50.0  # times as long as it took longer the watcher rests
 LONGEST_REST = 0.5  # seconds
 RESTS = 5.0  # seconds that a loop which cannot be trapped was idle; a stall of twice the
@@ -123,7 +123,7 @@ class WatchedRun:
         """Look at the loop; None if it takes a file of the kernel's to tell whether it is busy."""
         self.was_seen, self._read_at, self._lost_gil = True, self.instruments.now(), False
         self._slept = None if self.probe.can_wake else own_switches()
-        self._cpu_at = thread_cpu()
+        self._cpu_at = self._own_cpu()
         if not self.is_hooked and not self._runs_still():
             self.probe.finish()
         self._note_polls(glance)
@@ -191,10 +191,20 @@ class WatchedRun:
 
     def _rest_if_costly(self) -> None:
         """Look the more rarely, the more a look costs: the loop's thread says when it is over."""
-        rest = min((thread_cpu() - self._cpu_at - CHEAP) * REST, LONGEST_REST)
-        self._is_costly = self.state.late and rest > SAMPLE_INTERVAL
-        if self._is_costly:
-            self.look_at = max(self.look_at, self.instruments.now() + rest)
+        if not self.state.late:
+            self._is_costly = False
+            return
+        rest = min((self._own_cpu() - self._cpu_at - CHEAP) * REST, LONGEST_REST)
+        self._is_costly = rest > SAMPLE_INTERVAL
+        if not self._is_costly:
+            return
+        soon, self.look_at = self.look_at, max(self.look_at, self.instruments.now() + rest)
+        if self.probe.end_is_known():  # it has ended meanwhile, and nobody says so any more
+            self.look_at = soon
+
+    def _own_cpu(self) -> float:
+        """CPU seconds of the watcher's thread, but for garbage that was collected in it."""
+        return thread_cpu() - self.instruments.collector.here()
 
     def _by_now(self, pulse: Pulse, reading: Reading) -> Pulse:
         """What was found; if the loop ran since, that may be over, and it begins now."""
