@@ -124,10 +124,15 @@ def pictures(results: str) -> dict[str, str]:
     return {f"cost-{name}.svg": cost_picture(results, one) for name, one in PALETTES.items()}
 
 
+def keep(drawn: dict[str, str]) -> None:
+    """Write pictures down, by their files' names."""
+    for name, picture in drawn.items():
+        (PICTURES / name).write_text(picture, encoding="utf-8")
+
+
 def draw() -> None:
     """Draw what was measured last."""
-    for name, picture in pictures(RESULTS.read_text(encoding="utf-8")).items():
-        (PICTURES / name).write_text(picture, encoding="utf-8")
+    keep(pictures(RESULTS.read_text(encoding="utf-8")))
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from benchmarks.__main__ import HERE, PICTURES, measure, versions
+from benchmarks.__main__ import HERE, keep, measure, versions
 from benchmarks.curve import Curve
 from benchmarks.drawing import PALETTES
 from benchmarks.reading import made_with
@@ -68,8 +68,7 @@ def pictures(scale: str) -> dict[str, str]:
 
 def draw() -> None:
     """Draw what was measured last."""
-    for name, picture in pictures(SCALE.read_text(encoding="utf-8")).items():
-        (PICTURES / name).write_text(picture, encoding="utf-8")
+    keep(pictures(SCALE.read_text(encoding="utf-8")))
 
 
 def parse(typed: Sequence[str] | None = None) -> argparse.Namespace:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from benchmarks.figures import Against, Figure
 from benchmarks.subjects import US
-from benchmarks.work import Subject
+from benchmarks.work import Subject, Turn
 
 FIGURES = (
     Figure("our threads", "% of a core", Against.ALONE, digits=2),
@@ -34,3 +35,21 @@ def our_cpu(subject: Subject) -> Callable[[], float]:
     from benchmarks.per_event import our_cpu as of_ours  # noqa: PLC0415 - the others have none of it
 
     return of_ours
+
+
+def slices(
+    subject: Subject, run: Callable[[int], object], *, every_ms: int, loops: int = 1
+) -> Turn:
+    """A slice is so many milliseconds; `run` is told how often each of the loops is to be busy."""
+    ours = our_cpu(subject)
+
+    def turn(amount: int) -> dict[str, float]:
+        times = max(1, amount // every_ms)
+        before, started, cpu = ours(), time.perf_counter(), time.process_time()
+        run(times)
+        measured = {"CPU of the process": (time.process_time() - cpu) / times / loops * 1e6}
+        if subject.name == US:
+            measured["our threads"] = (ours() - before) / (time.perf_counter() - started) * 100
+        return measured
+
+    return turn

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 
 from benchmarks.curve import Bound, Curve
-from benchmarks.scales.busy import FIGURES, busy, our_cpu
-from benchmarks.subjects import US
+from benchmarks.scales.busy import FIGURES, busy, slices
 from benchmarks.work import OwnLoop, Setting, Subject, Turn
 
 NUMBERS = 2_000
@@ -16,12 +14,11 @@ EVERY = 0.02  # seconds; fifty loops at once must be less than a core has time f
 
 
 def start(size: int, subject: Subject, setting: Setting) -> Turn:
-    """A slice is so many milliseconds."""
+    """All of them are busy at once."""
     first = OwnLoop(subject, setting)
     others = [asyncio.new_event_loop() for _ in range(size - 1)]
     for other in others:
         threading.Thread(target=other.run_forever, daemon=True).start()
-    ours = our_cpu(subject)
 
     async def all_of_them(times: int) -> None:
         running = [
@@ -30,16 +27,7 @@ def start(size: int, subject: Subject, setting: Setting) -> Turn:
         ]
         await asyncio.gather(busy(NUMBERS, EVERY, times), *running)
 
-    def turn(amount: int) -> dict[str, float]:
-        times = max(1, amount // 20)
-        before, started, cpu = ours(), time.perf_counter(), time.process_time()
-        first.run(all_of_them(times))
-        measured = {"CPU of the process": (time.process_time() - cpu) / times / size * 1e6}
-        if subject.name == US:
-            measured["our threads"] = (ours() - before) / (time.perf_counter() - started) * 100
-        return measured
-
-    return turn
+    return slices(subject, lambda times: first.run(all_of_them(times)), every_ms=20, loops=size)
 
 
 CURVE = Curve(

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 
 from benchmarks.curve import Bound, Curve
-from benchmarks.scales.busy import FIGURES, busy, our_cpu
-from benchmarks.subjects import US
+from benchmarks.scales.busy import FIGURES, busy, slices
 from benchmarks.work import OwnLoop, Setting, Subject, Turn
 
 NUMBERS = 5_000
@@ -15,23 +13,12 @@ EVERY = 0.0045  # seconds
 
 
 def start(size: int, subject: Subject, setting: Setting) -> Turn:
-    """A slice is so many milliseconds."""
+    """The loop does what it does beside one as well."""
     loop = OwnLoop(subject, setting)
-    ours = our_cpu(subject)
     never = threading.Event()
     for _ in range(size):
         threading.Thread(target=never.wait, daemon=True).start()
-
-    def turn(amount: int) -> dict[str, float]:
-        times = max(1, amount // 5)
-        before, started, cpu = ours(), time.perf_counter(), time.process_time()
-        loop.run(busy(NUMBERS, EVERY, times))
-        measured = {"CPU of the process": (time.process_time() - cpu) / times * 1e6}
-        if subject.name == US:
-            measured["our threads"] = (ours() - before) / (time.perf_counter() - started) * 100
-        return measured
-
-    return turn
+    return slices(subject, lambda times: loop.run(busy(NUMBERS, EVERY, times)), every_ms=5)
 
 
 CURVE = Curve(

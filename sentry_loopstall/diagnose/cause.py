@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ..recording import Gap, Measured, Recording
@@ -96,7 +96,6 @@ def signals_of(
     `threshold` is in seconds.
     """
     measured, duration = recording.measured, recording.duration
-    seconds = sum(one.seconds for one in samples)
     interval = measured.switch_interval
     collected = (measured.gc or 0.0) >= MOST * duration
     whole = len(samples) == len(recording.samples)
@@ -116,10 +115,11 @@ def signals_of(
         throttled=_share(measured.throttled, duration),
         others=_share(_others(measured), duration),
         others_moved=bool(measured.others),
-        importing=_sum(one for one in samples if one.importing is not None) / (seconds or 1.0),
-        explicit_gc=_explicit_gc(samples) / (seconds or 1.0) if collected else 0.0,
-        new_thread=_sum(one for one in samples if waits_for_new_thread(one.frames))
-        / (seconds or 1.0),
+        importing=_share_of(samples, lambda one: one.importing is not None),
+        explicit_gc=_share_of(samples, lambda one: asks_for_collection(one.frames))
+        if collected
+        else 0.0,
+        new_thread=_share_of(samples, lambda one: waits_for_new_thread(one.frames)),
         moves=_moves(samples),
         late=_usual_lateness(samples) / interval,
         asleep=_asleep(samples),
@@ -372,8 +372,8 @@ def _sum(samples: Iterable[Blamed]) -> float:
     return sum(one.seconds for one in samples)
 
 
-def _explicit_gc(samples: tuple[Blamed, ...]) -> float:
-    return _sum(one for one in samples if asks_for_collection(one.frames))
+def _share_of(samples: tuple[Blamed, ...], which: Callable[[Blamed], bool]) -> float:
+    return _sum(filter(which, samples)) / (_sum(samples) or 1.0)
 
 
 def _usual_lateness(samples: tuple[Blamed, ...]) -> float:
