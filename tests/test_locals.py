@@ -7,12 +7,15 @@ import enum
 import functools
 import gc
 import json
+import threading
 import time
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+
+from sentry_loopstall import Stall
 
 from .blocking import nap
 from .conftest import Captured, Event, Init
@@ -35,6 +38,20 @@ def variables(event: Event) -> dict[str, Any]:
     (found,) = [one["vars"] for one in frames if "vars" in one]
     assert isinstance(found, dict)
     return found
+
+
+def until_told(
+    init: Init, captured: Captured, options: dict[str, Any], **client: Any
+) -> threading.Event:
+    """For a block that lasts until its hang was told, however busy the machine is."""
+    told = threading.Event()
+
+    def on_stall(stall: Stall) -> None:
+        captured.on_stall(stall)
+        told.set()
+
+    init({"include_locals": True, "on_stall": on_stall, **options}, **client)
+    return told
 
 
 def charge(card: str, order: Order, /, *rest: int, password: str = SECRET) -> None:
@@ -130,8 +147,17 @@ def test_a_hang_has_them_as_they_were_by_then(
     init: Init, captured: Captured, runner: Runner
 ) -> None:
     """In both of its reports."""
-    init({"include_locals": True, "hang_after": 0.1})
-    runner(handler())
+    told = until_told(init, captured, {"hang_after": 0.1})
+
+    def wait(*rest: int) -> None:
+        told.wait(10)
+
+    async def main() -> None:
+        await asyncio.sleep(0.01)
+        wait(1, 2)
+        await asyncio.sleep(0)
+
+    runner(main())
     for event in captured.wait_for_events(2):
         assert variables(event)["rest"] == ["1", "2"]
 
@@ -248,7 +274,7 @@ def in_containers(password: str, form: dict[str, Any], scope: Any, *pair: Any) -
     rows = {("eu", "password"): password, Column.PASSWORD: password}  # noqa: F841 - looked at
     long = {"x" * 200 + "password": password}  # noqa: F841 - looked at
     session = {"id": password}  # noqa: F841 - looked at
-    time.sleep(0.2)
+    scope["told"].wait(10)
 
 
 def in_pairs_and_texts(password: str, form: dict[str, Any], scope: Any, *pair: Any) -> None:
@@ -258,7 +284,7 @@ def in_pairs_and_texts(password: str, form: dict[str, Any], scope: Any, *pair: A
     members = frozenset({("token", password, True)})  # noqa: F841 - looked at
     body = json.dumps({"user": "ann", "password": password})  # noqa: F841 - looked at
     for name, value in scope["headers"]:
-        time.sleep(0.2)
+        scope["told"].wait(10)
         assert (name, value) == scope["headers"][0]
         break
 
@@ -283,12 +309,13 @@ def test_no_password_leaves_whatever_the_client_is_like(
     """With a scrubber of the SDK's, with `data_collection`, with neither."""
     if "data_collection" in CLIENTS[client] and not knows("data_collection"):
         pytest.skip("this version of the SDK has no `data_collection`")
-    init({"include_locals": True, "threshold": 0.1, "hang_after": 0.15}, **CLIENTS[client])
+    told = until_told(init, captured, {"threshold": 0.1, "hang_after": 0.15}, **CLIENTS[client])
     headers = [(b"authorization", f"Basic {SECRET}".encode()), (b"accept", b"*")]
 
     async def main() -> None:
         await asyncio.sleep(0.01)
-        block(SECRET, {"password": SECRET}, {"headers": headers}, "password", SECRET)
+        scope = {"headers": headers, "told": told}
+        block(SECRET, {"password": SECRET}, scope, "password", SECRET)
         await asyncio.sleep(0)
 
     asyncio.run(main())
