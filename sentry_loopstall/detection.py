@@ -72,7 +72,8 @@ class Detection:
     a blocked callback's context tells, and `candidates`, where local variables are to go along, for
     the places in a stack of the frames that may be to blame. `rules` are asked on any thread, for
     `loop_health()`, and with `metrics` the reporter calls `tell_health` once a minute. A `teller`
-    is handed the stalls at once, in the place of the reporter.
+    is handed the stalls at once, in the place of the reporter. A run of a loop begins when the
+    watcher does, or after `patience` seconds.
     """
 
     def __init__(
@@ -89,7 +90,9 @@ class Detection:
         tell_health: Callable[[], None] = lambda: None,
         teller: Teller | None = None,
         words: LastWords | None = None,
+        patience: float = 0.0,
     ) -> None:
+        self._patience = patience
         self._tell_health = tell_health
         self._audience = audience
         self.forget = forget
@@ -199,7 +202,10 @@ class Detection:
             take_back()
             if loop.is_running() and loop in self.watcher.watched_loops():
                 return None  # inside of a callback of its own: the run under way is watched
-            return self.watcher.attach(loop, threading.get_ident(), CALLS_INTO_THE_LOOP)
+            here = (loop, threading.get_ident(), CALLS_INTO_THE_LOOP)
+            if self._patience and self._timing() is not None:
+                return self.watcher.attach_when_watched(*here, self._patience)
+            return self.watcher.attach(*here)
         except Exception:  # noqa: BLE001 - never into the application
             log_once("attach", "sentry_loopstall cannot watch an event loop", exc_info=True)
             return None

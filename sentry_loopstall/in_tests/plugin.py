@@ -28,6 +28,7 @@ from .verdict import Account, judge
 
 THRESHOLD = 0.1  # seconds; asyncio's own idea of slow
 HANG_AFTER = 5.0  # seconds
+PATIENCE = 1.0  # seconds that a loop may wait for a busy machine to begin watching it
 A_MOMENT = 0.005  # seconds between looks at whether a stretch in another thread is over
 MARKER = "loopstall"
 
@@ -88,7 +89,9 @@ class InTests:
         self._before, integration._detection = integration._detection, None  # noqa: SLF001
         if self._before is not None:
             self._before.remove()
-        self._detection = Detection(self._audience, lambda _: None, teller=self._inbox)
+        self._detection = Detection(
+            self._audience, lambda _: None, teller=self._inbox, patience=PATIENCE
+        )
         if self._why_off is None:
             self._detection.install()
             integration._detection = self._detection  # noqa: SLF001

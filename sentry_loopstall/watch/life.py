@@ -29,6 +29,7 @@ class Life:
         self._wanted = False
         # Of the thread that is alive: locked until it ends.
         self._present: LockType | None = None
+        self._begun: LockType | None = None
         self._thread_id = 0
         self.wake: Wake = Wake()
 
@@ -36,6 +37,11 @@ class Life:
     def is_alive(self) -> bool:
         """Whether there is such a thread."""
         return self._present is not None
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether there is such a thread, and it was given no CPU yet."""
+        return self._present is not None and self._begun is not self._present
 
     def start(self) -> None:
         """Start the thread, or wake it."""
@@ -64,7 +70,7 @@ class Life:
             raise
 
     def _run(self, present: LockType) -> None:
-        self._thread_id = get_ident()
+        self._thread_id, self._begun = get_ident(), present
         try:
             self._body(lambda: self._present is present)
         finally:

@@ -14,6 +14,7 @@ from _thread import get_ident
 from collections.abc import Callable
 from contextlib import suppress
 from math import inf
+from time import sleep
 from types import CodeType
 from typing import Any
 
@@ -42,6 +43,7 @@ from .words import NO_WORDS, Alive, Words
 OFF_WAITS = (0.005, 1.0)
 OFF_WAIT_SHARE = 0.05  # of the time since somebody was about to listen
 END_AFTER = 60.0  # seconds that detection must have been off for the thread to end
+A_MOMENT = 0.001  # seconds between looks at whether the thread has begun
 LINGER = 0.005  # seconds that it waits for another run after the last one: tests look for threads
 # CPython 3.12 starts no thread once the main one has ended: then the one that is there stays.
 STARTS_NO_THREAD_AT_EXIT = sys.version_info[:2] == (3, 12)
@@ -77,6 +79,7 @@ class Watcher:
         self._now = now
         self._reader = reader
         self._runs: dict[int, WatchedRun] = {}
+        self._awaited: set[int] = set()
         self._failures = Failures()
         self.collector: CollectorClock = CollectorClock()
         self._instruments: Instruments
@@ -113,7 +116,7 @@ class Watcher:
 
     def after_fork(self) -> None:
         """Runs in a forked child: its threads are gone, and the runs of the parent with them."""
-        self._runs = {}
+        self._runs, self._awaited = {}, set()
         self.collector.remove()
         self._words.after_fork()
         self._reset()
@@ -153,6 +156,22 @@ class Watcher:
         self._runs[id(run)] = run
         self.start()
         return run
+
+    def attach_when_watched(
+        self, loop: Any, thread_id: int, base: CodeType | None, patience: float
+    ) -> WatchedRun | None:
+        """As `attach`, once the thread runs, or so many seconds after that was first asked for.
+
+        On a busy machine a short run is over before a new thread was given a CPU.
+        """
+        self._awaited.add(thread_id)
+        try:
+            self._start()
+            while self._life.is_starting and self._now() < self._asked_at + patience:
+                sleep(A_MOMENT)
+            return self.attach(loop, thread_id, base)
+        finally:
+            self._awaited.discard(thread_id)
 
     def detach(self, run: WatchedRun) -> None:
         """A run ended. A stall that it ends is left to the watcher."""
@@ -239,6 +258,9 @@ class Watcher:
             idles = not self._looks or self._parking.is_parked or self._waits_for_runs
             if self._life.is_alive and not idles:
                 return  # it looks before long
+        self._start()
+
+    def _start(self) -> None:
         self.collector.install()
         if not self._life.is_alive:
             self._asked_at = self._now()
@@ -349,7 +371,10 @@ class Watcher:
         self._life.wake.wait(LINGER)
         if slept is not None and self._runs:
             self._kept_away = self._began_at(self._now()), slept
-        return not self._runs and self._life.may_end(lambda: not self._runs)
+        return not self._is_wanted() and self._life.may_end(lambda: not self._is_wanted())
+
+    def _is_wanted(self) -> bool:
+        return bool(self._runs or self._awaited)
 
     def _parks(self) -> bool:
         """Whether it slept until a loop left its poll; not while a look is owed."""

@@ -18,7 +18,7 @@ RUNS_BESIDE_OTHERS = 2
 ROOT = Path(__file__).parent.parent.parent
 
 SLEEPS = """
-import asyncio, time
+import asyncio, sys, time
 
 async def block(seconds=0.3):
     time.sleep(seconds)
@@ -201,6 +201,42 @@ def test_so_it_does_beside_busy_processes(sample: Path, burning: None) -> None:
     """No healthy one fails, none of those that block passes."""
     for _ in range(RUNS_BESIDE_OTHERS):
         assert run_pytest("suite.py", "--loopstall", cwd=sample).wrong() == []
+
+
+SLOW_TO_START = """
+import time
+from sentry_loopstall.watch import life
+
+start = life.start_hidden
+
+def starved(body, name):
+    start(lambda: (time.sleep(starved.seconds), body()), name)
+
+starved.seconds = 0.6
+life.start_hidden = starved
+"""
+
+
+def test_a_run_waits_for_a_watcher_that_is_slow_to_start(tmp_path: Path) -> None:
+    """And that is nobody's stall; it does so for a second at most."""
+    suite(
+        tmp_path,
+        "def test_fails():\n    asyncio.run(block())\n"
+        "def test_passes():\n    asyncio.run(asyncio.sleep(0.01))\n"
+        "def test_waits_a_second():\n"
+        "    time.sleep(0.1)\n"  # the thread of the one before is gone
+        "    sys.modules['sentry_loopstall.watch.life'].start_hidden.seconds = 3\n"
+        "    began = time.monotonic()\n"
+        "    asyncio.run(asyncio.sleep(0))\n"
+        "    assert 0.9 < time.monotonic() - began < 2.9\n",
+        conftest_dot_py=SLOW_TO_START,
+    )
+    done = run_pytest("--loopstall", cwd=tmp_path)
+    assert done.outcomes == {
+        "test_fails": {"FAILED"},
+        "test_passes": {"PASSED"},
+        "test_waits_a_second": {"PASSED"},
+    }, done.output
 
 
 def test_the_failure_is_the_terminals_account(tmp_path: Path) -> None:
