@@ -1,4 +1,4 @@
-"""What happens to a test that fails while the machine stands still, in test runs of their own."""
+"""What happens to a test that fails while the machine has no CPU, in test runs of their own."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ if not hasattr(signal, "SIGSTOP"):
     pytest.skip("nothing can be stopped here", allow_module_level=True)
 
 STANDS_STILL = """
-import os, signal, time
+import os, pathlib, signal, time
+from tests import standstill
 from tests.standstill import witness_key
+
+standstill.PRESSURE = pathlib.Path(__file__).with_name("pressure")
 
 def stand_still(config):
     witness = config.stash[witness_key].process
@@ -33,7 +36,12 @@ def test_it(pytestconfig):
 """
 
 
-def _run(folder: Path, body: str) -> tuple[int, str]:
+IDLE = "some avg10=9.99 avg60=80.00 avg300=80.00 total=16911779688\n"
+BUSY = "some avg10=10.00 avg60=0.00 avg300=0.00 total=16911779688\n"
+
+
+def _run(folder: Path, body: str, pressure: str = IDLE) -> tuple[int, str]:
+    (folder / "pressure").write_text(pressure)
     (folder / "test_it.py").write_text(STANDS_STILL.format(body=body))
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "tests.standstill", folder],
@@ -54,7 +62,7 @@ def test_a_test_that_fails_while_the_machine_stands_still_runs_again(tmp_path: P
     assert status == 0, output
     assert "1 passed" in output
     assert "stood still" in output
-    assert "test_it.py::test_it: 0." in output
+    assert "test_it.py::test_it: the machine stood still for 0." in output
 
 
 def test_it_runs_three_times_at_most(tmp_path: Path) -> None:
@@ -66,7 +74,7 @@ def test_it_runs_three_times_at_most(tmp_path: Path) -> None:
 
 def test_a_test_that_fails_while_the_machine_goes_on_has_failed(tmp_path: Path) -> None:
     status, output = _run(tmp_path, "assert len(runs) == 2")
-    if "stood still" in output:
+    if "stood still for" in output:
         pytest.skip("the machine did stand still")
     assert status == 1, output
     assert "1 failed" in output
@@ -77,3 +85,26 @@ def test_a_test_that_passes_meanwhile_has_passed(tmp_path: Path) -> None:
     status, output = _run(tmp_path, "stand_still(pytestconfig); assert len(runs) == 1")
     assert status == 0, output
     assert "stood still" not in output
+
+
+def test_a_test_that_fails_where_others_want_the_cpus_runs_once_more(tmp_path: Path) -> None:
+    status, output = _run(tmp_path, "assert len(runs) == 2", BUSY)
+    assert status == 0, output
+    assert "1 passed" in output
+    assert "assert 1 == 2" in output, "what had failed is printed"
+    assert "10 % of the time" in output
+
+
+def test_it_does_not_run_a_third_time(tmp_path: Path) -> None:
+    status, output = _run(tmp_path, "assert len(runs) == 3", BUSY)
+    if "stood still for" in output:
+        pytest.skip("the machine did stand still")
+    assert status == 1, output
+    assert "assert 2 == 3" in output
+
+
+def test_where_the_kernel_tells_nothing_a_test_has_failed(tmp_path: Path) -> None:
+    status, output = _run(tmp_path, "assert len(runs) == 2", "")
+    if "stood still for" in output:
+        pytest.skip("the machine did stand still")
+    assert status == 1, output
