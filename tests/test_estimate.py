@@ -13,6 +13,7 @@ import pytest
 from sentry_loopstall.estimate import Estimate, Figures, Histogram, figures_of
 from sentry_loopstall.watch.detector import LoopState, Pulse, Timing, step
 from sentry_loopstall.watch.random_looks import NOT_AT_ALL, RandomLooks, Wait, wait_of
+from sentry_loopstall.watch.schedule import Schedule
 
 TIMING = Timing(threshold=0.25, hang_after=None)
 HALF = TIMING.threshold / 2
@@ -82,7 +83,8 @@ def look_at(loop: Loop, *, pings: bool = False, holds_gil: bool = False, seed: i
     """
     random, total = Random(seed), Histogram()
     estimate = Estimate(0.0, total)
-    random_looks = RandomLooks(estimate, 0.0, tells_start=not pings, draw=random.random)
+    schedule = Schedule(random.random)
+    random_looks = RandomLooks(estimate, 0.0, tells_start=not pings, schedule=schedule)
     state, free_at, stretch = LoopState(), 0.0, None
     due, looks = 0.0, 0
     while due < loop.seconds:

@@ -13,6 +13,7 @@ from .evidence import ThrottleReader
 from .others import Activity
 from .reading import Reading
 from .recorder import Recorder
+from .schedule import Schedule
 
 
 class Glance(NamedTuple):
@@ -58,7 +59,10 @@ class Look(NamedTuple):
 
 
 class Instruments(NamedTuple):
-    """The clocks of the process; `wake` ends the watcher's sleep, and may be called anywhere."""
+    """What the watched runs of a process share.
+
+    `wake` ends the watcher's sleep, and may be called anywhere.
+    """
 
     now: Callable[[], float]
     collector: CollectorClock
@@ -66,3 +70,4 @@ class Instruments(NamedTuple):
     stall_ids: Iterator[str]
     note_blocked: Callable[[int, Blocked], None]
     wake: Callable[[], None]
+    schedule: Schedule

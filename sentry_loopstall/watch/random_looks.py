@@ -13,8 +13,6 @@ may have waited for that: what it waited was what was left of the stretch.
 # Annotations are no text here: a named tuple would compile each of them, a third of what it costs.
 
 import sys
-from collections.abc import Callable
-from random import Random
 from typing import NamedTuple
 
 from ..estimate import WINDOW, Estimate
@@ -22,6 +20,7 @@ from .detector import LoopState, Pulse, Step
 from .evidence import own_switches
 from .look import Glance
 from .reading import Reading
+from .schedule import Schedule
 
 SPREAD = 0.06  # of half the threshold: how far apart two random looks may be beside that
 SPREAD_OF_PINGS = 0.02  # less, for the start of a stretch lies somewhere between two looks
@@ -31,10 +30,6 @@ CPU_SHARE = 0.5  # of the time that we waited for the GIL: what the loop must ha
 NEXT_TO_NOTHING = 0.005  # share of the time: who computes for less never keeps us waiting
 LITTLE = 0.2  # share of a CPU; a loop that never waits has more, also on a busy host
 OWN_CPU = 0.001  # seconds: more than a look takes itself
-
-# Not the module's: an application that seeds that gets the same numbers with us. One for all runs,
-# for most of them draw nothing.
-_draw = Random().random  # noqa: S311 - no secret
 
 
 class Wait(NamedTuple):
@@ -64,10 +59,10 @@ class RandomLooks:
         now: float,
         *,
         tells_start: bool,
-        draw: Callable[[], float] | None = None,
+        schedule: Schedule,
     ) -> None:
         self.estimate = estimate
-        self._draw = draw or _draw
+        self._schedule = schedule
         self.tells_start: bool = tells_start
         self._spread = SPREAD if tells_start else -SPREAD_OF_PINGS
         self.due: float | None = None
@@ -127,7 +122,7 @@ class RandomLooks:
             and decided.ended is None
         ):  # as nearly always: the same without a detour
             self.estimate.add_idle(at, self._stands_for)
-            self.due = due = due + interval * (1 + self._spread * self._draw())
+            self.due = due = self._next(due, interval)
             self._stands_for = interval * (1 + self._spread / 2)
             return max(due, at)
         state = decided.state
@@ -139,7 +134,7 @@ class RandomLooks:
             weighs = self.tells_start
             self.estimate.add_stretch(*decided.ended, stalled=decided.stalled, weighs=weighs)
         if self.due is None:
-            self.due = self._begin + self._draw() * interval
+            self.due = self._schedule.between(self._begin, self._begin + interval)
             self._stands_for = interval
         if at >= self.due:
             self._take(pulse, state, at, self.due, waited)
@@ -182,14 +177,18 @@ class RandomLooks:
             return
         self._stands_for = interval * (1 + self._spread / 2)
         if at - due > (WINDOW if is_known_busy else LOST * interval):
-            self.due = at + self._draw() * interval
+            self.due = self._schedule.between(at, at + interval)
             return
-        due += interval * (1 + self._spread * self._draw())
+        due = self._next(due, interval)
         while due <= at:
             if is_known_busy:
                 self._open.append((due, self._stands_for, 0.0, 1.0))
-            due += interval * (1 + self._spread * self._draw())
+            due = self._next(due, interval)
         self.due = due
+
+    def _next(self, due: float, interval: float) -> float:
+        due += interval
+        return self._schedule.between(due, due + interval * self._spread)
 
 
 def sleeps_mostly(reading: Reading, before: Reading) -> bool:

@@ -99,7 +99,10 @@ class WatchedRun:
         self.state: LoopState = LoopState(looked_at=self.clocks.before.at)
         self.estimate = estimate
         self.random_looks: RandomLooks = RandomLooks(
-            estimate, self.clocks.before.at, tells_start=isinstance(probe, ExactProbe)
+            estimate,
+            self.clocks.before.at,
+            tells_start=isinstance(probe, ExactProbe),
+            schedule=instruments.schedule,
         )
 
     @property

@@ -36,6 +36,7 @@ from .others import OthersOnce, OtherThreads
 from .own_wait import OwnWait
 from .parking import Parking
 from .patience import Failures
+from .schedule import Schedule
 from .watched_run import WatchedRun
 from .words import NO_WORDS, Alive, Words
 
@@ -97,6 +98,7 @@ class Watcher:
             stall_ids(),
             self.journal.add,
             self._life.wake.set,
+            Schedule(),
         )
         self._step_lock = threading.Lock()
         self._parking = Parking(self._now)
@@ -532,7 +534,11 @@ class Watcher:
             if kept_away or any(run.is_late for run in runs):
                 others.look(at_any_time=kept_away)
             else:
-                used = sum(run.clocks.before.on_cpu or 0.0 for run in runs)
-                self._others.read_clocks(self._now(), used)
+                self._others.read_clocks(self._now(), lambda: _used_by(runs))
         except Exception:  # noqa: BLE001 - a detail: a stall is told without it
             log_once("others", "sentry_loopstall failed to look at other threads", exc_info=True)
+
+
+def _used_by(runs: list[WatchedRun]) -> float:
+    # By their clocks of now: since its look a busy loop has used much.
+    return sum(run.clocks.on_cpu() or 0.0 for run in runs)

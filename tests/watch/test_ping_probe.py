@@ -15,6 +15,7 @@ from sentry_loopstall.watch.detector import LoopState, Pulse, Step
 from sentry_loopstall.watch.ping_probe import Ping, PingProbe
 from sentry_loopstall.watch.random_looks import NOT_AT_ALL, READY, RandomLooks, Wait, sleeps_mostly
 from sentry_loopstall.watch.reading import Reading
+from sentry_loopstall.watch.schedule import Schedule
 
 from ..fakes import FakeClock
 
@@ -65,7 +66,7 @@ def test_an_answer_that_is_older_changes_nothing(
 def test_a_newcomer_waits_for_the_callback_that_runs(waited: Wait, newcomer: float) -> None:
     """The whole delay of the look only where that was one callback's."""
     estimate = Estimate(10.0, Histogram())
-    looks = RandomLooks(estimate, 10.0, tells_start=False, draw=lambda: 0.5)
+    looks = RandomLooks(estimate, 10.0, tells_start=False, schedule=Schedule(lambda: 0.5))
     idle = Step(LoopState(), 0.0)
     looks.saw(Pulse(), idle, 10.0, 2 * (DUE - 10.0))
     busy = Pulse(1.0, 10.05)
@@ -94,7 +95,7 @@ def test_a_thread_that_only_wakes_keeps_a_newcomer_waiting_and_runs_nothing(
     waking: bool, busy: float
 ) -> None:
     estimate = Estimate(10.0, Histogram())
-    looks = RandomLooks(estimate, 10.0, tells_start=False, draw=lambda: 0.0)
+    looks = RandomLooks(estimate, 10.0, tells_start=False, schedule=Schedule(lambda: 0.0))
     idle = Step(LoopState(), 0.0)
     found = Step(LoopState(stretch=1.0, started_at=10.0), 0.0)
     looks.saw(Pulse(1.0, 10.0, is_waking=waking), found, 10.0, 0.125)

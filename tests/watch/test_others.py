@@ -1,0 +1,75 @@
+"""What is read of other threads beside a healthy loop: their clocks are handed in."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from sentry_loopstall.watch import others
+from sentry_loopstall.watch.others import ACTIVE, EVERY, OtherThreads
+
+HERE = threading.get_ident()
+
+
+class Clocks:
+    """The CPU seconds of a process, of its loops, and of the thread that looks."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.process = self.loops = self.own = 0.0
+        self.now = 100.0
+        self.walks = 0
+        monkeypatch.setattr(others, "process_cpu", lambda: self.process)
+        monkeypatch.setattr(others, "thread_cpu", lambda: self.own)
+        monkeypatch.setattr(others, "monotonic", lambda: self.now)
+        monkeypatch.setattr(others, "threads_by_id", self._threads)
+        self.threads = OtherThreads()
+        self.look()  # the first one finds what there is
+
+    def _threads(self) -> dict[int, threading.Thread]:
+        self.walks += 1
+        return {HERE: threading.main_thread()}
+
+    def look(self) -> int:
+        """One healthy look, after enough time: how many have read the clock of each thread."""
+        self.now += EVERY
+        self.threads.read_clocks(self.now, lambda: self.loops)
+        return self.walks
+
+
+def test_beside_busy_loops_alone_no_thread_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However unevenly they compute."""
+    clocks = Clocks(monkeypatch)
+    before = clocks.walks
+    for used in (0.04, 0.0, 0.003, 0.05, 0.0, 0.02):
+        clocks.loops += used
+        clocks.own += 0.001
+        clocks.process += used + 0.001
+        assert clocks.look() == before
+
+
+def test_a_thread_that_computes_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks = Clocks(monkeypatch)
+    before = clocks.walks
+    clocks.process += ACTIVE * 0.7
+    assert clocks.look() == before
+    clocks.process += ACTIVE * 0.7  # little by little, too
+    assert clocks.look() == before + 1
+    assert clocks.look() == before + 1
+
+
+def test_not_at_every_waking_of_many_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clocks of all loops and of the process are read for it."""
+    clocks = Clocks(monkeypatch)
+    clocks.look()
+    asked: list[float] = []
+    clocks.now += EVERY
+
+    def used_by_loops() -> float:
+        asked.append(clocks.now)
+        return 0.0
+
+    for _ in range(50):
+        clocks.threads.read_clocks(clocks.now, used_by_loops)
+        clocks.now += EVERY / 100
+    assert len(asked) == 1
