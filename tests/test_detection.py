@@ -19,6 +19,7 @@ import sentry_sdk
 
 from sentry_loopstall import LoopStallIntegration, Outcome, integration
 from sentry_loopstall.quiet_threads import native_ids
+from sentry_loopstall.watch.watched_run import WatchedRun
 from sentry_loopstall.watch.watcher import Watcher
 
 from .blocking import nap, spin
@@ -640,3 +641,27 @@ def test_no_thread_stays_when_no_loop_runs(init: Init, captured: Captured) -> No
     poll(lambda: not native_ids() and not our_threads(), timeout=0.5)
     asyncio.run(main())
     captured.wait_for_stalls(2)
+
+
+@pytest.mark.usefixtures("_collector_off")
+def test_short_runs_are_not_looked_at_and_leave_nothing_to_collect(
+    init: Init, captured: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of a run that was looked at wakes the watcher, which then looked at the next one."""
+    runs, seen = 300, []
+    read = WatchedRun.read
+
+    def counting(run: WatchedRun, *arguments: Any) -> Any:
+        seen.append(run)
+        return read(run, *arguments)
+
+    monkeypatch.setattr(WatchedRun, "read", counting)
+    init()
+    loop = asyncio.new_event_loop()
+    for _ in range(runs):
+        loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    assert len(seen) < runs / 5
+    del seen[:]
+    # A run is some twenty objects; those that were seen are few.
+    assert gc.collect() < runs * 4

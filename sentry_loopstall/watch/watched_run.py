@@ -75,7 +75,6 @@ class WatchedRun:
         self.probe = probe
         self.words = words
         self._words_at = 0.0
-        probe.on_end = self._on_end
         self.frames = frames
         self.where = where
         self.native_id = native_id
@@ -124,7 +123,10 @@ class WatchedRun:
 
     def read(self, glance: Glance, timing: Timing) -> Look | None:
         """Look at the loop; None if it takes a file of the kernel's to tell whether it is busy."""
-        self.was_seen, self._read_at, self._lost_gil = True, self.instruments.now(), False
+        if not self.was_seen:
+            # Not before: a run that nobody saw leaves nothing for the collector.
+            self.was_seen, self.probe.on_end = True, self._on_end
+        self._read_at, self._lost_gil = self.instruments.now(), False
         self._slept = None if self.probe.can_wake else own_switches()
         self._cpu_at = self._own_cpu()
         if not self.is_hooked and not self._runs_still():
