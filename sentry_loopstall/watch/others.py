@@ -67,7 +67,8 @@ class OtherThreads:
         if now < self._read_clocks_at:
             return
         used = process_cpu() - used_by_loops() - thread_cpu()
-        if used - self._used_by_others < ACTIVE:
+        # Less than before: a thread that has long run begins to run a loop.
+        if abs(used - self._used_by_others) < ACTIVE:
             self._read_clocks_at = now + EVERY
             return
         self._used_by_others = used

@@ -58,6 +58,20 @@ def test_a_thread_that_computes_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert clocks.look() == before + 1
 
 
+def test_one_is_seen_after_a_thread_that_has_long_run_begins_to_run_a_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What that had used was not a loop's until then."""
+    clocks = Clocks(monkeypatch)
+    clocks.process += 10.0
+    clocks.look()
+    clocks.loops += 10.0
+    clocks.look()
+    before = clocks.walks
+    clocks.process += ACTIVE * 1.1
+    assert clocks.look() == before + 1
+
+
 def test_not_at_every_waking_of_many_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     """The clocks of all loops and of the process are read for it."""
     clocks = Clocks(monkeypatch)
