@@ -56,7 +56,7 @@ class OtherThreads:
         self._read_clocks_at = 0.0
         self._used_by_others = -ACTIVE
         self._places: dict[int, Place] = {}
-        self._looked_at = self._look_at = 0.0
+        self._looked_at, self._look_at = monotonic(), 0.0
 
     def read_clocks(self, now: float, used_by_loops: Callable[[], float]) -> None:
         """Beside a healthy loop: what each thread has used so far. No frame is read.
@@ -106,8 +106,10 @@ class OtherThreads:
             if thread_id == skip or is_ours(thread_id):
                 continue
             on_cpu = None if thread is None else thread_cpu_time(native_id_of(thread))
-            spent = None if on_cpu is None else on_cpu - self._clocks.get(thread_id, 0.0)
+            spent = None
             if on_cpu is not None:
+                # What it had used long before it was ever looked at is none of it.
+                spent = min(on_cpu - self._clocks.get(thread_id, 0.0), since)
                 self._clocks[thread_id] = on_cpu
             last = before.get(thread_id)
             # By identity: to compare code objects is to compare all they contain.

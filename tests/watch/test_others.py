@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
 from sentry_loopstall.watch import others
 from sentry_loopstall.watch.others import ACTIVE, EVERY, OtherThreads
+
+from ..blocking import spin
 
 HERE = threading.get_ident()
 
@@ -87,3 +90,23 @@ def test_not_at_every_waking_of_many_loops(monkeypatch: pytest.MonkeyPatch) -> N
         clocks.threads.read_clocks(clocks.now, used_by_loops)
         clocks.now += EVERY / 100
     assert len(asked) == 1
+
+
+def test_what_a_thread_had_used_before_it_was_ever_looked_at_is_none_of_it() -> None:
+    """A look that is late may be the first one of all."""
+    stop = threading.Event()
+
+    def compute_and_wait() -> None:
+        spin(0.3)
+        done.set()
+        stop.wait()
+
+    done = threading.Event()
+    worker = threading.Thread(target=compute_and_wait)
+    worker.start()
+    done.wait()
+    threads = OtherThreads()
+    active = threads.look(time.monotonic(), skip=HERE)
+    stop.set()
+    worker.join()
+    assert sum(one.seconds for one in active if one.thread_id == worker.ident) < 0.2
