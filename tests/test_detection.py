@@ -19,6 +19,7 @@ import sentry_sdk
 
 from sentry_loopstall import LoopStallIntegration, Outcome, integration
 from sentry_loopstall.quiet_threads import native_ids
+from sentry_loopstall.watch.probes import ExactProbe
 from sentry_loopstall.watch.watched_run import WatchedRun
 from sentry_loopstall.watch.watcher import Watcher
 
@@ -665,3 +666,87 @@ def test_short_runs_are_not_looked_at_and_leave_nothing_to_collect(
     del seen[:]
     # A run is some twenty objects; those that were seen are few.
     assert gc.collect() < runs * 4
+
+
+class CollectsOnce:
+    """In the place of a method of ours: it collects a large heap before it goes on, one time."""
+
+    def __init__(self, owner: type, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._method = getattr(owner, name)
+        self._heap = [[number] for number in range(3_000_000)]
+        self._is_asked = threading.Event()
+        self.took = 0.0
+
+        def collects_first(*given: Any) -> Any:
+            if self._is_asked.is_set() and not self.took:
+                began = time.monotonic()
+                gc.collect()
+                self.took = time.monotonic() - began
+            return self._method(*given)
+
+        monkeypatch.setattr(owner, name, collects_first)
+
+    def soon(self) -> None:
+        self._is_asked.set()
+
+
+@pytest.mark.usefixtures("_collector_off")
+@pytest.mark.parametrize("method", ["set_end_trap", "look_closer", "let_go"])
+def test_a_collection_in_the_watchers_thread_hides_no_stall(
+    init: Init, captured: Captured, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """It began when the stall was seen first, and the stall is over when it ends."""
+    collects = CollectsOnce(ExactProbe, method, monkeypatch)
+    init({"threshold": 0.06})
+
+    async def main() -> None:
+        await asyncio.sleep(0.05)
+        collects.soon()
+        nap(0.04)  # half the threshold, and a moment
+        await asyncio.sleep(0.05)
+
+    asyncio.run(main())
+    if collects.took < 0.05:
+        pytest.skip("this machine collects too fast")
+    (stall,) = captured.wait_for_stalls()
+    assert stall.duration > collects.took
+    assert (stall.evidence.gc or 0.0) > collects.took * 0.8
+
+
+@pytest.mark.usefixtures("_collector_off")
+def test_a_collection_in_the_watchers_thread_is_a_stall_of_those_who_want_to_run(
+    init: Init, captured: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collects = CollectsOnce(Watcher, "_look_at_others", monkeypatch)
+    init({"threshold": 0.05})
+
+    async def main() -> None:
+        await asyncio.sleep(0.05)
+        collects.soon()
+        for _ in range(50):
+            await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    if collects.took < 0.06:
+        pytest.skip("this machine collects too fast")
+    stall = captured.wait_for_stalls()[0]
+    assert stall.cause == "garbage_collection"
+    assert stall.culprit is None
+
+
+@pytest.mark.usefixtures("_collector_off")
+def test_a_collection_beside_a_loop_that_wants_nothing_is_none(
+    init: Init, captured: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collects = CollectsOnce(Watcher, "_look_at_others", monkeypatch)
+    init({"threshold": 0.05})
+
+    async def main() -> None:
+        await asyncio.sleep(0.05)
+        collects.soon()
+        await asyncio.sleep(1.0)
+
+    asyncio.run(main())
+    assert collects.took
+    nap(0.05)
+    assert not captured.stalls

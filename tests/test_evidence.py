@@ -195,11 +195,11 @@ def test_of_many_that_sleep_some_are_named_and_none_is_kept(init: Init, captured
     tasks: list[weakref.ref[Any]] = []
 
     async def main() -> None:
-        asyncio.get_running_loop().call_later(0.25, nap, 0.0)
+        asyncio.get_running_loop().call_later(0.3, nap, 0.0)
         made = [asyncio.create_task(sleeps_in_a_request()) for _ in range(300)]
         tasks.extend(map(weakref.ref, made))
         await asyncio.sleep(0.02)
-        nap(0.3)
+        nap(0.6)
         await asyncio.gather(*made)
 
     asyncio.run(main())

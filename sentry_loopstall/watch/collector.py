@@ -8,11 +8,14 @@ from types import CodeType
 from typing import NamedTuple
 
 from ..clock import monotonic
+from ..quiet_threads import is_ours
 from ..recording import RawFrame
 from .frames import ByIdent, innermost_code
 
 HOLDS_GIL = 0.025  # seconds that a look came late, from which on a C call held the GIL
 JUST_BEGUN = 0.001  # seconds for which a collection has looked at nothing yet
+LONG = 0.005  # seconds that a collection in a thread of ours takes to matter
+AT_ONCE = 0.005  # seconds after a look; later, what that had found may have been over
 
 
 class Collected(NamedTuple):
@@ -41,6 +44,7 @@ class CollectorClock:
         self._seconds: dict[int, float] = {}
         self._finalized: dict[int, float] = {}
         self._running: Collection | None = None
+        self._in_ours: tuple[float, float] | None = None
         self._seen: Collection | None = None
         self._seen_at = 0.0
         self._listens = False
@@ -96,6 +100,18 @@ class CollectorClock:
         """Seconds that the collector has taken in the calling thread."""
         return self._seconds.get(get_ident(), 0.0)
 
+    def held_since(self, look: float) -> float | None:
+        """Until when a collection has kept the GIL that began right after a look, in our thread.
+
+        None without one. What the look found did not end before: its thread needs the GIL for that.
+        A look allocates, so that collections begin in it, and a large heap takes longer than a
+        block (0.1 s in a run of pytest; measured).
+        """
+        held = self._in_ours
+        if held is None or not 0.0 <= held[0] - look <= AT_ONCE:
+            return None
+        return held[1]
+
     def _heard(self, phase: str, _: object) -> None:
         # CPython collects in one thread at a time, so one start is followed by its own stop. After
         # the clock was read nothing lets go of the GIL until the collector has begun.
@@ -104,8 +120,11 @@ class CollectorClock:
             thread_id = get_ident()
             self._running = Collection(thread_id, monotonic())
         elif running is not None:
-            took = monotonic() - running.started_at
+            now = monotonic()
+            took = now - running.started_at
             self._running = None
+            if took >= LONG and is_ours(running.thread_id):
+                self._in_ours = running.started_at, now
             self._seconds[running.thread_id] = self._seconds.get(running.thread_id, 0.0) + took
 
 

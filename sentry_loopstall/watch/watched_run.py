@@ -170,7 +170,7 @@ class WatchedRun:
         reading = self.clocks.read(polling=pulse.stretch is None)
         pulse = self._by_now(pulse, reading)
         before, was_busy = self.state.looked_at, self.state.stretch is not None
-        decided = step(self.state, pulse, reading.at, timing)
+        decided = step(self._until_collected(), pulse, reading.at, timing)
         if decided.ended is not None and decided.stalled:
             self._note_blocked(decided.ended)
         self.state = decided.state
@@ -193,6 +193,14 @@ class WatchedRun:
         if may_be_late_poll(look, glance, timing.threshold):
             return self._read_late_poll(look, glance)
         return look
+
+    def _until_collected(self) -> LoopState:
+        """The state; a late stretch lasted for as long as garbage was collected in this thread."""
+        state = self.state
+        if not state.late or state.looked_at is None:
+            return state
+        held = self.instruments.collector.held_since(state.looked_at)
+        return state if held is None else state._replace(looked_at=held)
 
     def _rest_if_costly(self) -> None:
         """Look the more rarely, the more a look costs: the loop's thread says when it is over."""
@@ -278,10 +286,15 @@ class WatchedRun:
             taken = Taken(closer, expected, variables)
             recorder.add(taken, look.reading, late=glance.late, for_gil=glance.for_gil)
             recorder.note_asleep(is_asleep(self.native_id))
-        elif not recorder.samples and glance.gap is not None and was_kept_from_gil(glance.gap):
+        elif not recorder.samples and self._was_kept_until_now(look, glance):
             # It ended between the two steps, and had the GIL: the machine did not stand still.
             recorder.add(Taken(nothing_seen()), look.reading, late=glance.late)
         self._let_go(closer, recorder.loan)
+
+    def _was_kept_until_now(self, look: Look, glance: Glance) -> bool:
+        if self.instruments.collector.held_since(look.reading.at) is not None:
+            return True
+        return glance.gap is not None and was_kept_from_gil(glance.gap)
 
     def _let_go(self, closer: Closer, loan: Loan) -> None:
         self.probe.let_go(closer.held)

@@ -114,7 +114,7 @@ class Watcher:
         self._last_timing: Timing | None = None
         self._waits_for_runs = False
         self._looks = False
-        self._kept_away: tuple[float, int] | None = None
+        self._kept_away: tuple[float, int | None] | None = None
         self._minute_at: float | None = None
         self.total: Histogram = Histogram()
         """What was seen of all runs, as far as it is put away."""
@@ -444,6 +444,7 @@ class Watcher:
         """
         with self._step_lock:
             self.collector.look(late)
+            collected = self.collector.here()
             now = self._now()
             woken = own_switches()
             switches = None if slept is None or woken is None else woken - slept
@@ -481,21 +482,26 @@ class Watcher:
                     if not run.probe.finished
                 ]
                 self._words.look(alive, timing.words_after, timing.threshold / 2)
-            self._note_own_gap(runs, now, woken)
+            self._note_own_gap(runs, now, woken, self.collector.here() - collected)
             look_at = min((run.look_at for run in list(self._runs.values())), default=0.0)
             return max(0.0, look_at - self._now())
 
-    def _note_own_gap(self, runs: list[WatchedRun], since: float, slept: int | None) -> None:
+    def _note_own_gap(
+        self, runs: list[WatchedRun], since: float, slept: int | None, collected: float = 0.0
+    ) -> None:
         """Whatever reads a file lets go of the GIL, and who computes is slow to give it back.
 
-        The next look comes late then, as if it had been due when that began.
+        Or garbage was `collected` in this thread, seconds. The next look comes late then, as if it
+        had been due when that began.
         """
         took = self._now() - since
         if took < LATE or slept is None:
             return
         woken = own_switches()
-        if was_kept_from_gil(Gap(since, took, None if woken is None else woken - slept)):
-            self._kept_away = since, slept
+        gap = Gap(since, took, None if woken is None else woken - slept)
+        if collected >= LATE or was_kept_from_gil(gap):
+            # A collection keeps everybody away, and does not count how often.
+            self._kept_away = since, None if collected >= LATE else slept
             for run in runs:
                 run.look_at = min(run.look_at, since)
 

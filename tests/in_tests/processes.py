@@ -41,9 +41,11 @@ class Done:
 
     @property
     def starved(self) -> set[str]:
-        """Whose loops were given no CPU, as far as the summary has it."""
+        """Whose loops were given no CPU, or no GIL by the collector, as the summary has it."""
         found = re.findall(
-            r"^the machine's doing: cpu_starved .*?::(\S+)$", self.output, re.MULTILINE
+            r"^the machine's doing: (?:cpu_starved|garbage_collection) .*?::(\S+)$",
+            self.output,
+            re.MULTILINE,
         )
         return set(found)
 
