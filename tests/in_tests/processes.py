@@ -41,9 +41,12 @@ class Done:
 
     @property
     def starved(self) -> set[str]:
-        """Whose loops were given no CPU, or no GIL by the collector, as the summary has it."""
+        """Whose loops were given no CPU, or no GIL by the collector, as the summary has it.
+
+        A call that blocks for less than that has taken may be told by its own name.
+        """
         found = re.findall(
-            r"^the machine's doing: (?:cpu_starved|garbage_collection) .*?::(\S+)$",
+            r"^the machine's doing: (?:cpu_starved|garbage_collection|blocking_call) .*?::(\S+)$",
             self.output,
             re.MULTILINE,
         )
