@@ -714,8 +714,9 @@ def test_a_collection_in_the_watchers_thread_hides_no_stall(
 
 
 @pytest.mark.usefixtures("_collector_off")
+@pytest.mark.parametrize("runner", LOOPS)
 def test_a_collection_in_the_watchers_thread_is_a_stall_of_those_who_want_to_run(
-    init: Init, captured: Captured, monkeypatch: pytest.MonkeyPatch
+    init: Init, captured: Captured, monkeypatch: pytest.MonkeyPatch, runner: Runner
 ) -> None:
     collects = CollectsOnce(Watcher, "_look_at_others", monkeypatch)
     init({"threshold": 0.05})
@@ -726,7 +727,7 @@ def test_a_collection_in_the_watchers_thread_is_a_stall_of_those_who_want_to_run
         for _ in range(50):
             await asyncio.sleep(0.01)
 
-    asyncio.run(main())
+    runner(main())
     if collects.took < 0.06:
         pytest.skip("this machine collects too fast")
     stall = captured.wait_for_stalls()[0]
@@ -735,8 +736,9 @@ def test_a_collection_in_the_watchers_thread_is_a_stall_of_those_who_want_to_run
 
 
 @pytest.mark.usefixtures("_collector_off")
+@pytest.mark.parametrize("runner", LOOPS)
 def test_a_collection_beside_a_loop_that_wants_nothing_is_none(
-    init: Init, captured: Captured, monkeypatch: pytest.MonkeyPatch
+    init: Init, captured: Captured, monkeypatch: pytest.MonkeyPatch, runner: Runner
 ) -> None:
     collects = CollectsOnce(Watcher, "_look_at_others", monkeypatch)
     init({"threshold": 0.05})
@@ -746,7 +748,7 @@ def test_a_collection_beside_a_loop_that_wants_nothing_is_none(
         collects.soon()
         await asyncio.sleep(1.0)
 
-    asyncio.run(main())
+    runner(main())
     assert collects.took
     nap(0.05)
     assert not captured.stalls

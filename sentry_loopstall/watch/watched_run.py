@@ -174,7 +174,8 @@ class WatchedRun:
         if decided.ended is not None and decided.stalled:
             self._note_blocked(decided.ended)
         self.state = decided.state
-        if self._lost_gil:  # what ran meanwhile is left to the next look, which is late by that
+        if self._lost_gil or (pulse.stretch is None and self._collected_since(self._read_at)):
+            # What ran meanwhile, or wanted to, is left to the next look, which is late by that.
             self.state = self.state._replace(looked_at=self._read_at)
         if pulse.stretch is None:
             self._cpu_when_free = reading.on_cpu
@@ -292,9 +293,12 @@ class WatchedRun:
         self._let_go(closer, recorder.loan)
 
     def _was_kept_until_now(self, look: Look, glance: Glance) -> bool:
-        if self.instruments.collector.held_since(look.reading.at) is not None:
+        if self._collected_since(look.reading.at):
             return True
         return glance.gap is not None and was_kept_from_gil(glance.gap)
+
+    def _collected_since(self, moment: float) -> bool:
+        return self.instruments.collector.held_since(moment) is not None
 
     def _let_go(self, closer: Closer, loan: Loan) -> None:
         self.probe.let_go(closer.held)
@@ -347,8 +351,8 @@ class WatchedRun:
             self._after_sample(look, glance, timing, others)
         elif self.recorder is not None and glance.gap is not None:
             self.recorder.add_gap(glance.gap)
-        if look.decided.state.late or self._lost_gil:
-            return
+        if look.decided.state.late or self._lost_gil or self._collected_since(self._read_at):
+            return  # what the clocks say by now is not what they said when the loop was looked at
         reading = look.reading
         clocks = self.clocks
         clocks.before = clocks.read_fully(reading) if clocks.have_time(look, timing) else reading
