@@ -18,7 +18,7 @@ from time import sleep
 from types import CodeType
 from typing import Any
 
-from ..clock import monotonic
+from ..clock import monotonic, thread_cpu
 from ..estimate import WINDOW, Estimate, Figures, Histogram, figures_of
 from ..journal import Blocked, Journal, stall_ids
 from ..log import log_once
@@ -444,7 +444,7 @@ class Watcher:
         """
         with self._step_lock:
             self.collector.look(late)
-            collected = self.collector.here()
+            collected, computed = self.collector.here(), thread_cpu()
             now = self._now()
             woken = own_switches()
             switches = None if slept is None or woken is None else woken - slept
@@ -482,24 +482,32 @@ class Watcher:
                     if not run.probe.finished
                 ]
                 self._words.look(alive, timing.words_after, timing.threshold / 2)
-            self._note_own_gap(runs, now, woken, self.collector.here() - collected)
+            collected, computed = self.collector.here() - collected, thread_cpu() - computed
+            self._note_own_gap(runs, now, woken, collected=collected, computed=computed)
             look_at = min((run.look_at for run in list(self._runs.values())), default=0.0)
             return max(0.0, look_at - self._now())
 
     def _note_own_gap(
-        self, runs: list[WatchedRun], since: float, slept: int | None, collected: float = 0.0
+        self,
+        runs: list[WatchedRun],
+        since: float,
+        slept: int | None,
+        *,
+        collected: float = 0.0,
+        computed: float = 0.0,
     ) -> None:
         """Whatever reads a file lets go of the GIL, and who computes is slow to give it back.
 
-        Or garbage was `collected` in this thread, seconds. The next look comes late then, as if it
-        had been due when that began.
+        Or the process was stopped meanwhile, unless it is we who `computed`; or garbage was
+        `collected` in this thread (both in seconds). The next look comes late then, as if it had
+        been due when that began.
         """
         took = self._now() - since
         if took < LATE or slept is None:
             return
         woken = own_switches()
         gap = Gap(since, took, None if woken is None else woken - slept)
-        if collected >= LATE or was_kept_from_gil(gap):
+        if collected >= LATE or computed < took / 2 or was_kept_from_gil(gap):
             # A collection keeps everybody away, and does not count how often.
             self._kept_away = since, None if collected >= LATE else slept
             for run in runs:

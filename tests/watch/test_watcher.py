@@ -21,26 +21,28 @@ class Run:
 
 
 @pytest.mark.parametrize(
-    ("took", "before", "after", "is_gap"),
+    ("took", "switches", "computed", "is_gap"),
     [
-        pytest.param(0.2, 100, 140, True, id="asked for the GIL"),
-        pytest.param(0.2, 100, 101, False, id="had the GIL, or the process was stopped"),
-        pytest.param(0.02, 100, 104, False, id="too short to matter"),
-        pytest.param(0.2, None, None, False, id="nobody counts"),
+        pytest.param(0.2, (100, 140), 0.0, True, id="asked for the GIL"),
+        pytest.param(0.2, (100, 101), 0.19, False, id="computed itself"),
+        pytest.param(0.2, (100, 101), 0.01, True, id="the process was stopped"),
+        pytest.param(0.02, (100, 104), 0.0, False, id="too short to matter"),
+        pytest.param(0.2, (None, None), 0.0, False, id="nobody counts"),
     ],
 )
 def test_after_what_kept_the_watcher_in_the_second_half_of_a_look_the_next_one_is_late(
     monkeypatch: pytest.MonkeyPatch,
     took: float,
-    before: int | None,
-    after: int | None,
+    switches: tuple[int | None, int | None],
+    computed: float,
     is_gap: bool,
 ) -> None:
-    """Whatever reads a file lets go of the GIL."""
+    """Whatever reads a file lets go of the GIL, and a signal may stop the process anywhere."""
+    before, after = switches
     monkeypatch.setattr(watcher, "own_switches", lambda: after)
     run: Any = Run()
     looking = Watcher(lambda: None, lambda _: None, now=lambda: 10.0 + took)
-    looking._note_own_gap([cast("WatchedRun", run)], 10.0, before)
+    looking._note_own_gap([cast("WatchedRun", run)], 10.0, before, computed=computed)
     if is_gap:  # the next look is late by then
         assert run.look_at == 10.0
         assert looking._wait(60.0) == (10.0, before)
