@@ -19,6 +19,7 @@ import sentry_sdk
 
 from sentry_loopstall import LoopStallIntegration, Outcome, integration
 from sentry_loopstall.quiet_threads import native_ids
+from sentry_loopstall.watch.ping_probe import PingProbe
 from sentry_loopstall.watch.probes import ExactProbe
 from sentry_loopstall.watch.watched_run import WatchedRun
 from sentry_loopstall.watch.watcher import Watcher
@@ -671,9 +672,11 @@ def test_short_runs_are_not_looked_at_and_leave_nothing_to_collect(
 class CollectsOnce:
     """In the place of a method of ours: it collects a large heap before it goes on, one time."""
 
-    def __init__(self, owner: type, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, owner: type, name: str, monkeypatch: pytest.MonkeyPatch, size: int = 3_000_000
+    ) -> None:
         self._method = getattr(owner, name)
-        self._heap = [[number] for number in range(3_000_000)]
+        self._heap = [[number] for number in range(size)]
         self._is_asked = threading.Event()
         self.took = 0.0
 
@@ -750,5 +753,47 @@ def test_a_collection_beside_a_loop_that_wants_nothing_is_none(
 
     runner(main())
     assert collects.took
+    nap(0.05)
+    assert not captured.stalls
+
+
+class Sleeper:
+    """Garbage whose finalizer waits for something."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+    def __del__(self) -> None:
+        time.sleep(0.3)
+
+
+@pytest.mark.usefixtures("_collector_off")
+@pytest.mark.parametrize("runner", LOOPS)
+@pytest.mark.parametrize("what", ["blocks for a moment", "ticks"])
+def test_a_finalizer_that_waits_in_the_watchers_thread_keeps_nobody(
+    init: Init,
+    captured: Captured,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    runner: Runner,
+) -> None:
+    """The loop goes on meanwhile."""
+    method = "set_end_trap" if what == "blocks for a moment" else "_look_at_others"
+    for owner in (ExactProbe, PingProbe) if method == "set_end_trap" else (Watcher,):
+        collects = CollectsOnce(owner, method, monkeypatch, size=0)
+    init({"threshold": 0.1})
+    begun = []
+
+    async def main() -> None:
+        await asyncio.sleep(0.05)
+        begun.append(Sleeper().itself is not None)
+        collects.soon()
+        if what == "blocks for a moment":
+            nap(0.07)
+        for _ in range(50):
+            await asyncio.sleep(0.01)
+
+    runner(main())
+    assert begun
     nap(0.05)
     assert not captured.stalls

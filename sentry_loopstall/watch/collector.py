@@ -7,7 +7,7 @@ from _thread import get_ident
 from types import CodeType
 from typing import NamedTuple
 
-from ..clock import monotonic
+from ..clock import monotonic, thread_cpu
 from ..quiet_threads import is_ours
 from ..recording import RawFrame
 from .frames import ByIdent, innermost_code
@@ -32,6 +32,14 @@ class Collection(NamedTuple):
     started_at: float
 
 
+class LongCollection(NamedTuple):
+    """One in a thread of ours that is over, monotonic seconds; whether nobody else had the GIL."""
+
+    began: float
+    ended: float
+    kept_gil: bool
+
+
 class CollectorClock:
     """How long garbage was collected so far, by thread, without what finalizers took.
 
@@ -44,7 +52,8 @@ class CollectorClock:
         self._seconds: dict[int, float] = {}
         self._finalized: dict[int, float] = {}
         self._running: Collection | None = None
-        self._in_ours: tuple[float, float] | None = None
+        self._in_ours: LongCollection | None = None
+        self._cpu_at = 0.0
         self._seen: Collection | None = None
         self._seen_at = 0.0
         self._listens = False
@@ -108,9 +117,14 @@ class CollectorClock:
         block (0.1 s in a run of pytest; measured).
         """
         held = self._in_ours
-        if held is None or not 0.0 <= held[0] - look <= AT_ONCE:
+        if held is None or not held.kept_gil or not 0.0 <= held.began - look <= AT_ONCE:
             return None
-        return held[1]
+        return held.ended
+
+    def last_since(self, moment: float) -> LongCollection | None:
+        """The last long one in a thread of ours, if it began later."""
+        held = self._in_ours
+        return None if held is None or held.began < moment else held
 
     def _heard(self, phase: str, _: object) -> None:
         # CPython collects in one thread at a time, so one start is followed by its own stop. After
@@ -118,13 +132,17 @@ class CollectorClock:
         running = self._running
         if phase == "start":
             thread_id = get_ident()
+            if is_ours(thread_id):
+                self._cpu_at = thread_cpu()
             self._running = Collection(thread_id, monotonic())
         elif running is not None:
             now = monotonic()
             took = now - running.started_at
             self._running = None
             if took >= LONG and is_ours(running.thread_id):
-                self._in_ours = running.started_at, now
+                # A finalizer that waits for something lets others run.
+                kept_gil = thread_cpu() - self._cpu_at >= took / 2
+                self._in_ours = LongCollection(running.started_at, now, kept_gil)
             self._seconds[running.thread_id] = self._seconds.get(running.thread_id, 0.0) + took
 
 

@@ -444,8 +444,7 @@ class Watcher:
         """
         with self._step_lock:
             self.collector.look(late)
-            collected, computed = self.collector.here(), thread_cpu()
-            now = self._now()
+            now, computed = self._now(), thread_cpu()
             woken = own_switches()
             switches = None if slept is None or woken is None else woken - slept
             gap = Gap(now - late, late, switches) if late >= LATE else None
@@ -482,34 +481,29 @@ class Watcher:
                     if not run.probe.finished
                 ]
                 self._words.look(alive, timing.words_after, timing.threshold / 2)
-            collected, computed = self.collector.here() - collected, thread_cpu() - computed
-            self._note_own_gap(runs, now, woken, collected=collected, computed=computed)
+            self._note_own_gap(runs, now, woken, computed=thread_cpu() - computed)
             look_at = min((run.look_at for run in list(self._runs.values())), default=0.0)
             return max(0.0, look_at - self._now())
 
     def _note_own_gap(
-        self,
-        runs: list[WatchedRun],
-        since: float,
-        slept: int | None,
-        *,
-        collected: float = 0.0,
-        computed: float = 0.0,
+        self, runs: list[WatchedRun], since: float, slept: int | None, computed: float = 0.0
     ) -> None:
         """Whatever reads a file lets go of the GIL, and who computes is slow to give it back.
 
-        Or the process was stopped meanwhile, unless it is we who `computed`; or garbage was
-        `collected` in this thread (both in seconds). The next look comes late then, as if it had
-        been due when that began.
+        Or garbage was collected in this thread; or the process was stopped, unless it is we who
+        `computed`, seconds. The next look comes late then, as if it had been due when that began.
         """
         took = self._now() - since
         if took < LATE or slept is None:
             return
         woken = own_switches()
         gap = Gap(since, took, None if woken is None else woken - slept)
-        if collected >= LATE or computed < took / 2 or was_kept_from_gil(gap):
+        collection = self.collector.last_since(since)
+        collected = collection is not None and collection.kept_gil
+        stopped = collection is None and computed < took / 2
+        if collected or stopped or was_kept_from_gil(gap):
             # A collection keeps everybody away, and does not count how often.
-            self._kept_away = since, None if collected >= LATE else slept
+            self._kept_away = since, None if collected else slept
             for run in runs:
                 run.look_at = min(run.look_at, since)
 
