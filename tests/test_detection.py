@@ -19,7 +19,6 @@ import sentry_sdk
 
 from sentry_loopstall import LoopStallIntegration, Outcome, integration
 from sentry_loopstall.quiet_threads import native_ids
-from sentry_loopstall.watch.ping_probe import PingProbe
 from sentry_loopstall.watch.probes import ExactProbe
 from sentry_loopstall.watch.watched_run import WatchedRun
 from sentry_loopstall.watch.watcher import Watcher
@@ -673,24 +672,32 @@ class CollectsOnce:
     """In the place of a method of ours: it collects a large heap before it goes on, one time."""
 
     def __init__(
-        self, owner: type, name: str, monkeypatch: pytest.MonkeyPatch, size: int = 3_000_000
+        self, name: str, monkeypatch: pytest.MonkeyPatch, *owners: type, size: int = 3_000_000
     ) -> None:
-        self._method = getattr(owner, name)
         self._heap = [[number] for number in range(size)]
         self._is_asked = threading.Event()
         self.took = 0.0
+        for owner in owners:
+            monkeypatch.setattr(owner, name, self._before(getattr(owner, name)))
 
+    def _before(self, method: Callable[..., Any]) -> Callable[..., Any]:
         def collects_first(*given: Any) -> Any:
             if self._is_asked.is_set() and not self.took:
                 began = time.monotonic()
                 gc.collect()
                 self.took = time.monotonic() - began
-            return self._method(*given)
+            return method(*given)
 
-        monkeypatch.setattr(owner, name, collects_first)
+        return collects_first
 
-    def soon(self) -> None:
+    async def beside(self, *, block: float = 0.0, ticks: int = 1, tick: float = 0.05) -> None:
+        """What the loop does meanwhile; all in seconds."""
+        await asyncio.sleep(0.05)
         self._is_asked.set()
+        if block:
+            nap(block)
+        for _ in range(ticks):
+            await asyncio.sleep(tick)
 
 
 @pytest.mark.usefixtures("_collector_off")
@@ -699,16 +706,9 @@ def test_a_collection_in_the_watchers_thread_hides_no_stall(
     init: Init, captured: Captured, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     """It began when the stall was seen first, and the stall is over when it ends."""
-    collects = CollectsOnce(ExactProbe, method, monkeypatch)
+    collects = CollectsOnce(method, monkeypatch, ExactProbe)
     init({"threshold": 0.06})
-
-    async def main() -> None:
-        await asyncio.sleep(0.05)
-        collects.soon()
-        nap(0.04)  # half the threshold, and a moment
-        await asyncio.sleep(0.05)
-
-    asyncio.run(main())
+    asyncio.run(collects.beside(block=0.04))  # half the threshold, and a moment
     if collects.took < 0.05:
         pytest.skip("this machine collects too fast")
     (stall,) = captured.wait_for_stalls()
@@ -721,16 +721,9 @@ def test_a_collection_in_the_watchers_thread_hides_no_stall(
 def test_a_collection_in_the_watchers_thread_is_a_stall_of_those_who_want_to_run(
     init: Init, captured: Captured, monkeypatch: pytest.MonkeyPatch, runner: Runner
 ) -> None:
-    collects = CollectsOnce(Watcher, "_look_at_others", monkeypatch)
+    collects = CollectsOnce("_look_at_others", monkeypatch, Watcher)
     init({"threshold": 0.05})
-
-    async def main() -> None:
-        await asyncio.sleep(0.05)
-        collects.soon()
-        for _ in range(50):
-            await asyncio.sleep(0.01)
-
-    runner(main())
+    runner(collects.beside(ticks=50, tick=0.01))
     if collects.took < 0.06:
         pytest.skip("this machine collects too fast")
     stall = captured.wait_for_stalls()[0]
@@ -743,15 +736,9 @@ def test_a_collection_in_the_watchers_thread_is_a_stall_of_those_who_want_to_run
 def test_a_collection_beside_a_loop_that_wants_nothing_is_none(
     init: Init, captured: Captured, monkeypatch: pytest.MonkeyPatch, runner: Runner
 ) -> None:
-    collects = CollectsOnce(Watcher, "_look_at_others", monkeypatch)
+    collects = CollectsOnce("_look_at_others", monkeypatch, Watcher)
     init({"threshold": 0.05})
-
-    async def main() -> None:
-        await asyncio.sleep(0.05)
-        collects.soon()
-        await asyncio.sleep(1.0)
-
-    runner(main())
+    runner(collects.beside(tick=1.0))
     assert collects.took
     nap(0.05)
     assert not captured.stalls
@@ -768,32 +755,22 @@ class Sleeper:
 
 
 @pytest.mark.usefixtures("_collector_off")
-@pytest.mark.parametrize("runner", LOOPS)
 @pytest.mark.parametrize("what", ["blocks for a moment", "ticks"])
 def test_a_finalizer_that_waits_in_the_watchers_thread_keeps_nobody(
-    init: Init,
-    captured: Captured,
-    monkeypatch: pytest.MonkeyPatch,
-    what: str,
-    runner: Runner,
+    init: Init, captured: Captured, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    """The loop goes on meanwhile."""
-    method = "set_end_trap" if what == "blocks for a moment" else "_look_at_others"
-    for owner in (ExactProbe, PingProbe) if method == "set_end_trap" else (Watcher,):
-        collects = CollectsOnce(owner, method, monkeypatch, size=0)
+    """The loop goes on meanwhile; on uvloop, which hides that, a stall may be told."""
+    blocks = what == "blocks for a moment"
+    owner = ExactProbe if blocks else Watcher
+    method = "set_end_trap" if blocks else "_look_at_others"
+    collects = CollectsOnce(method, monkeypatch, owner, size=0)
     init({"threshold": 0.1})
-    begun = []
 
     async def main() -> None:
-        await asyncio.sleep(0.05)
-        begun.append(Sleeper().itself is not None)
-        collects.soon()
-        if what == "blocks for a moment":
-            nap(0.07)
-        for _ in range(50):
-            await asyncio.sleep(0.01)
+        Sleeper()
+        await collects.beside(block=0.07 if blocks else 0.0, ticks=50, tick=0.01)
 
-    runner(main())
-    assert begun
+    asyncio.run(main())
+    assert collects.took > 0.3
     nap(0.05)
     assert not captured.stalls
