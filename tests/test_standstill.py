@@ -20,6 +20,7 @@ from tests import standstill
 from tests.standstill import witness_key
 
 standstill.PRESSURE = pathlib.Path(__file__).with_name("pressure")
+standstill.RENEWED = 0.0
 
 def stand_still(config):
     witness = config.stash[witness_key].process
@@ -32,17 +33,21 @@ runs = []
 
 def test_it(pytestconfig):
     runs.append(1)
+    standstill.PRESSURE.write_text({after!r})
     {body}
 """
 
 
-IDLE = "some avg10=4.99 avg60=80.00 avg300=80.00 total=16911779688\n"
-BUSY = "some avg10=5.00 avg60=0.00 avg300=0.00 total=16911779688\n"
+IDLE = ("some avg10=9.00 avg60=80.00 avg300=80.00 total=16911779688\n",) * 2
+BUSY = (IDLE[0], "some avg10=0.00 avg60=0.00 avg300=0.00 total=16911789688\n")
+SILENT = ("", "")
 
 
-def _run(folder: Path, body: str, pressure: str = IDLE) -> tuple[int, str]:
-    (folder / "pressure").write_text(pressure)
-    (folder / "test_it.py").write_text(STANDS_STILL.format(body=body))
+def _run(folder: Path, body: str, pressure: tuple[str, str] = IDLE) -> tuple[int, str]:
+    """A test with this body; what the kernel tells before it, and once it has run."""
+    before, after = pressure
+    (folder / "pressure").write_text(before)
+    (folder / "test_it.py").write_text(STANDS_STILL.format(after=after, body=body))
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "tests.standstill", folder],
         cwd=folder,
@@ -92,7 +97,7 @@ def test_a_test_that_fails_where_others_want_the_cpus_runs_once_more(tmp_path: P
     assert status == 0, output
     assert "1 passed" in output
     assert "assert 1 == 2" in output, "what had failed is printed"
-    assert "for 5 % of the time" in output
+    assert "waited 0.01 s for a CPU" in output
 
 
 def test_it_does_not_run_a_third_time(tmp_path: Path) -> None:
@@ -104,7 +109,7 @@ def test_it_does_not_run_a_third_time(tmp_path: Path) -> None:
 
 
 def test_where_the_kernel_tells_nothing_a_test_has_failed(tmp_path: Path) -> None:
-    status, output = _run(tmp_path, "assert len(runs) == 2", "")
+    status, output = _run(tmp_path, "assert len(runs) == 2", SILENT)
     if "stood still for" in output:
         pytest.skip("the machine did stand still")
     assert status == 1, output
