@@ -17,10 +17,21 @@ import redis
 from .conftest import poll
 
 PROGRAM = os.environ.get("REDIS_SERVER") or shutil.which("redis-server")
+MAX_PORT = 55_535
 needs_redis = pytest.mark.skipif(
     PROGRAM is None,
     reason="there is no redis-server on this machine (Debian: apt-get install redis-server)",
 )
+
+
+def free_port() -> int:
+    """One of the first 55 535: the nodes of a cluster use the one 10 000 above, too."""
+    port = MAX_PORT + 1
+    while port > MAX_PORT:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+    return port
 
 
 class RedisProcess:
@@ -28,9 +39,7 @@ class RedisProcess:
 
     def __init__(self, *options: str) -> None:
         self.options = options
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port: int = free_port()
         self.folder = tempfile.TemporaryDirectory()
         self.process: subprocess.Popen[bytes] | None = None
         self.client: redis.Redis | None = None

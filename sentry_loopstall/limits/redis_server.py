@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
-import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis import Connection
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import MovedError, NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from ..server_url import ServerUrl
 from ..stall import Outcome
+from .attempt import Attempt
 from .fleet import Answer, Refused, Request, Unanswered
 from .memory import Key
 from .redis_script import SCRIPT
@@ -25,14 +25,24 @@ from .redis_script import SCRIPT
 TIMEOUT = 0.2  # seconds for the connection, and for each answer
 MAX_MESSAGE = 200  # characters of an error's text
 
+_SAME_HOST = ("", "?")  # as a node of a cluster names one where its own name is not known
+
 _REFUSALS = {b"backoff": Outcome.BACKOFF, b"allowance": Outcome.ALLOWANCE}
+
+
+class Node(NamedTuple):
+    """Which one of a cluster has what we share; a `host` of None is the URL's."""
+
+    host: str | None
+    port: int
 
 
 class RedisServer:
     """What a fleet shares; `service` tells it from others on the same server.
 
     It uses a bare connection: the client above it is patched by Sentry, OpenTelemetry and others,
-    and would leave our calls as breadcrumbs and spans in the application's traces.
+    and would leave our calls as breadcrumbs and spans in the application's traces. Of a cluster any
+    node will do: it says which one has our keys.
     """
 
     def __init__(self, url: ServerUrl, service: str, timeout: float = TIMEOUT) -> None:
@@ -42,10 +52,12 @@ class RedisServer:
         self._timeout = timeout
         self._digest = hashlib.sha1(SCRIPT.encode()).hexdigest()  # noqa: S324 - Redis names it so
         self._connection: Any = None
+        self._attempt: Attempt[Any] | None = None
+        self._node: Node | None = None
 
     def start_anew(self) -> None:
         """Forget the connection: it is the parent process's."""
-        self._connection = None
+        self._connection = self._attempt = None
 
     def call(self, request: Request, now: float) -> Answer:
         """The answer of one round trip.
@@ -56,19 +68,30 @@ class RedisServer:
         """
         keys, argument = self._arguments(request, now)
         try:
-            return _answer(self._run(keys, argument))
-        except Refused:
+            return _answer(self._run_where_it_is(keys, argument))
+        except (Refused, Unanswered):
+            self._give_up()
             raise
         except ResponseError as error:
             # The name may mean another server by now: this one is full, or a replica.
-            self._disconnect()
+            self._give_up()
             raise Refused(self._told(error)) from None
         except Exception as error:  # noqa: BLE001 - whatever it is, the local limits apply
-            self._disconnect()
+            self._give_up()
             raise Unanswered(self._told(error)) from None
 
+    def _run_where_it_is(self, keys: list[str], argument: str) -> Any:
+        """On the node that another one names, which has done nothing then."""
+        try:
+            return self._run(keys, argument)
+        except MovedError as moved:
+            self._give_up()
+            host = None if moved.host in _SAME_HOST else moved.host
+            self._node = Node(host, moved.port)
+        return self._run(keys, argument)
+
     def _run(self, keys: list[str], argument: str) -> Any:
-        is_new = self._connection is None
+        is_new = self._connection is None and self._attempt is None
         connection = self._connected()
         try:
             return self._evaluate(connection, keys, argument)
@@ -93,32 +116,54 @@ class RedisServer:
             return connection.read_response()
 
     def _connected(self) -> Any:
-        if self._connection is not None:
-            return self._connection
-        chosen = parse_url(self._url.reveal())  # type: ignore[no-untyped-call]  # as redis has it
-        if _is_looked_up(chosen.get("host")) and not threading.current_thread().daemon:
-            # That has no timeout, and this is the exiting thread.
-            msg = f"{self._url}: the name is not looked up when the process exits"
-            raise Refused(msg)
-        try:
-            make = chosen.pop("connection_class", Connection)
-            connection = make(
-                **chosen,
-                socket_timeout=self._timeout,
-                socket_connect_timeout=self._timeout,
-                retry=Retry(NoBackoff(), 0),
-                protocol=2,  # all that is needed, and no greeting that old servers do not know
-            )
+        if self._connection is None:
+            try:
+                self._connection = self._connect()
+            except Refused:
+                raise
+            except Exception as error:  # noqa: BLE001 - as above
+                raise Refused(self._told(error)) from None
+        return self._connection
+
+    def _connect(self) -> Any:
+        connection = self._made()
+        if not _is_looked_up(getattr(connection, "host", None)):  # a socket's path has no host
             connection.connect()
-        except Exception as error:  # noqa: BLE001 - as above
-            raise Refused(self._told(error)) from None
-        self._connection = connection
-        return connection
+            return connection
+        attempt, self._attempt = self._attempt, None
+        wait = 0.0  # who was waited for once is not again
+        if attempt is None or attempt.has_failed:
+            attempt, wait = Attempt(lambda: _connected(connection)), self._timeout
+        made = attempt.result(wait)
+        if made is None:
+            self._attempt = attempt  # it may be there the next time
+            msg = f"{self._url}: no connection after {self._timeout} s"
+            raise Refused(msg)
+        return made
+
+    def _made(self) -> Any:
+        """A connection that is not made yet, to the node that has our keys, as far as is known."""
+        chosen = parse_url(self._url.reveal())  # type: ignore[no-untyped-call]  # as redis has it
+        make = chosen.pop("connection_class", Connection)
+        if self._node is not None:
+            chosen |= {"host": self._node.host or chosen.get("host"), "port": self._node.port}
+        return make(
+            **chosen,
+            socket_timeout=self._timeout,
+            socket_connect_timeout=self._timeout,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,  # all that is needed, and no greeting that old servers do not know
+        )
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.disconnect()
+
+    def _give_up(self) -> None:
+        """The next call begins with the server that the URL names."""
+        self._disconnect()
+        self._node = None
 
     def _told(self, error: Exception) -> str:
         """For the log: some servers repeat the password in their complaint."""
@@ -162,6 +207,11 @@ class RedisServer:
 
     def _reservation(self, token: str) -> str:
         return f"{self._prefix}:event:{token}"
+
+
+def _connected(connection: Any) -> Any:
+    connection.connect()
+    return connection
 
 
 def _is_looked_up(host: str | None) -> bool:

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import count
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 import sentry_sdk
 from sentry_sdk.integrations.redis import RedisIntegration
 
+from sentry_loopstall.limits import attempt
+from sentry_loopstall.limits.attempt import NAME as CONNECTS
 from sentry_loopstall.limits.fleet import (
     KEEP,
     LARGEST_COOL_DOWN,
@@ -32,7 +35,7 @@ from sentry_loopstall.options import Options
 from sentry_loopstall.server_url import ServerUrl
 from sentry_loopstall.stall import Outcome
 
-from ..conftest import Captured, Init, poll
+from ..conftest import Captured, Init, our_threads, poll
 from ..fakes import FakeClock
 from ..made_up_shop import block_loop
 from ..redis_process import RedisProcess, needs_redis
@@ -349,28 +352,130 @@ def test_who_takes_connections_and_never_answers_is_given_up() -> None:
         assert time.monotonic() - began < 10 * TIMEOUT
 
 
-def test_a_name_is_looked_up_only_where_exit_does_not_wait(
-    redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
+class NameServer:
+    """In the place of the system's: it knows one server, and answers when it is told to."""
+
+    def __init__(self, redis: RedisProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.port = redis.port
+        self.asked: list[str] = []
+        self.answers = threading.Event()
+        self.error: OSError | None = None
+        monkeypatch.setattr(socket, "getaddrinfo", self._look_up)
+
+    def _look_up(self, host: str, *_: object, **__: object) -> Any:
+        self.asked.append(host)
+        self.answers.wait(60)
+        if self.error is not None:
+            raise self.error
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", self.port))]
+
+
+BY_NAME = "redis://cache.internal/0"
+
+
+@pytest.fixture
+def name_server(redis: RedisProcess, monkeypatch: pytest.MonkeyPatch) -> Iterator[NameServer]:
+    running = NameServer(redis, monkeypatch)
+    yield running
+    running.answers.set()
+    poll(lambda: CONNECTS not in our_threads())
+
+
+def test_nobody_waits_for_a_name_server(name_server: NameServer) -> None:
+    """It is asked on a thread of its own, one at a time; what that connects is used later."""
+    server = RedisServer(ServerUrl(BY_NAME), next(services))
+    for _ in range(3):
+        with pytest.raises(Refused, match="no connection after"):
+            server.call(ask(), 0.0)
+    assert name_server.asked == ["cache.internal"]
+    assert our_threads().count(CONNECTS) == 1
+    name_server.answers.set()
+    poll(lambda: CONNECTS not in our_threads())
+    assert server.call(ask(), 0.0).refused is None
+    assert server.call(ask(token="other"), 0.0).refused is BACKOFF
+    assert name_server.asked == ["cache.internal"]
+
+
+def test_a_name_that_nobody_knows_is_looked_up_again(name_server: NameServer) -> None:
+    name_server.error = socket.gaierror(-2, "Name or service not known")
+    name_server.answers.set()
+    server = RedisServer(ServerUrl(BY_NAME), next(services))
+    for _ in range(2):
+        with pytest.raises(Refused, match="Name or service not known"):
+            server.call(ask(), 0.0)
+    name_server.error = None
+    assert server.call(ask(), 0.0).refused is None
+    assert len(name_server.asked) == 3
+
+
+def test_a_look_up_that_failed_when_nobody_waited_any_more_is_no_answer(
+    name_server: NameServer,
 ) -> None:
-    """It has no timeout: the reporter's thread is left alone when it hangs, the exiting is not."""
-    looked_up = []
-
-    def getaddrinfo(host: str, *_: object, **__: object) -> Any:
-        looked_up.append(host)
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", redis.port))]
-
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    server = RedisServer(ServerUrl("redis://cache.internal/0"), next(services))
-    with pytest.raises(Refused, match="not looked up when the process exits"):
+    server = RedisServer(ServerUrl(BY_NAME), next(services))
+    with pytest.raises(Refused):
         server.call(ask(), 0.0)
-    assert looked_up == []
-    answers: list[Any] = []
-    thread = threading.Thread(target=lambda: answers.append(server.call(ask(), 0.0)), daemon=True)
-    thread.start()
-    thread.join(10)
-    assert looked_up == ["cache.internal"]
-    assert answers[0].refused is None
-    assert server.call(ask(token="other"), 0.0).refused is BACKOFF  # over that connection
+    name_server.error = socket.gaierror(-3, "Temporary failure in name resolution")
+    name_server.answers.set()
+    poll(lambda: CONNECTS not in our_threads())
+    name_server.error = None
+    assert server.call(ask(), 0.0).refused is None
+
+
+def test_where_no_thread_starts_any_more_no_name_is_looked_up(
+    name_server: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the process exits, from CPython 3.12 on."""
+
+    def cannot(*_: object) -> None:
+        msg = "can't create new thread at interpreter shutdown"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(attempt, "start_named", cannot)
+    with pytest.raises(Refused, match="at interpreter shutdown"):
+        RedisServer(ServerUrl(BY_NAME), next(services)).call(ask(), 0.0)
+
+
+# A cluster
+
+
+@pytest.fixture
+def cluster() -> Iterator[list[RedisProcess]]:
+    """Two nodes, each of which has half of all keys."""
+    with ExitStack() as running:
+        nodes = [running.enter_context(RedisProcess("--cluster-enabled", "yes")) for _ in range(2)]
+        for node, slots in zip(nodes, (range(8192), range(8192, 16384)), strict=True):
+            node.run("CLUSTER", "ADDSLOTS", *map(str, slots))
+        nodes[0].run("CLUSTER", "MEET", "127.0.0.1", str(nodes[1].port))
+        for node in nodes:
+            poll(lambda node=node: "cluster_state:ok" in str(node.run("CLUSTER", "INFO")))  # type: ignore[misc]  # mypy sees no default
+        yield nodes
+
+
+def test_any_node_of_a_cluster_will_do(
+    cluster: list[RedisProcess], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whichever has the keys of a service."""
+    for _ in range(8):
+        service = next(services)
+        first, second = (Process(node.url, service) for node in cluster)
+        assert [first.tell(), second.tell()] == [SENT, BACKOFF]
+        assert [second.tell("shop.other"), first.tell("shop.other")] == [SENT, BACKOFF]
+    assert caplog.messages == []
+    keys = [len(node.run("KEYS", "*")) for node in cluster]
+    assert all(keys), "the one asked had all of them"
+
+
+def test_a_node_that_is_gone_is_forgotten(cluster: list[RedisProcess]) -> None:
+    """The URL's own says anew who has the keys by then."""
+    asked, other = cluster
+    for service in services:
+        process = Process(asked.url, service)
+        assert process.tell() is SENT
+        if process.server._node is not None:
+            break
+    other.kill()
+    assert process.tell("shop.meanwhile") is SENT
+    assert process.server._node is None
 
 
 # Passwords
@@ -440,14 +545,25 @@ def test_a_blocked_loop_is_told_without_waiting_for_a_frozen_server(
     own_redis.thaw()
 
 
+def test_a_blocked_loop_is_told_without_waiting_for_a_name_server(
+    init: Init, captured: Captured, name_server: NameServer
+) -> None:
+    """Nor is a hang, which is told while it lasts."""
+    init({"shared_limits": BY_NAME, "hang_after": 0.1})
+    block_loop("shop.a", 0.1)
+    captured.wait_for_events(1)
+    block_loop("shop.b", 0.3)
+    captured.wait_for_events(3)
+    assert not name_server.answers.is_set()
+    assert name_server.asked == ["cache.internal"]
+
+
 def test_counts_are_pushed_when_stalls_have_stopped(
     init: Init, captured: Captured, own_redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reporter's thread stays for it, and ends afterwards."""
     from sentry_loopstall.limits import fleet
     from sentry_loopstall.report import reporter
-
-    from ..conftest import our_threads
 
     monkeypatch.setattr(fleet, "PUSH_AFTER", 1.0)
     monkeypatch.setattr(reporter, "TEND_EVERY", 0.05)
