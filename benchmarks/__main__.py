@@ -38,6 +38,7 @@ WORKS = (
     "idle",
     "idle_uvloop",
     "stalls",
+    "healthy",
     "sampled_work",
     "one_stall",
     "start_up",
