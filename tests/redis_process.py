@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,7 +18,7 @@ import redis
 from .conftest import poll
 
 PROGRAM = os.environ.get("REDIS_SERVER") or shutil.which("redis-server")
-MAX_PORT = 55_535
+BUS = 10_000  # so much higher is the port on which the nodes of a cluster talk
 needs_redis = pytest.mark.skipif(
     PROGRAM is None,
     reason="there is no redis-server on this machine (Debian: apt-get install redis-server)",
@@ -25,13 +26,14 @@ needs_redis = pytest.mark.skipif(
 
 
 def free_port() -> int:
-    """One of the first 55 535: the nodes of a cluster use the one 10 000 above, too."""
-    port = MAX_PORT + 1
-    while port > MAX_PORT:
-        with socket.socket() as free:
+    """One that is free, as is the one 10 000 above, which the nodes of a cluster use, too."""
+    while True:
+        with socket.socket() as free, socket.socket() as above:
             free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-    return port
+            port: int = free.getsockname()[1]
+            with suppress(OSError, OverflowError):
+                above.bind(("127.0.0.1", port + BUS))
+                return port
 
 
 class RedisProcess:
