@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 import sentry_sdk
 
-from sentry_loopstall import LoopStallIntegration, Outcome, integration
+from sentry_loopstall import LoopStallIntegration, Outcome, integration, loop_health
 from sentry_loopstall.quiet_threads import native_ids
 from sentry_loopstall.watch.probes import ExactProbe
+from sentry_loopstall.watch.thread_clocks import ThreadClocks
 from sentry_loopstall.watch.watched_run import WatchedRun
 from sentry_loopstall.watch.watcher import Watcher
 
@@ -584,6 +585,76 @@ def test_an_idle_uvloop_is_looked_at_less_and_less(
     pauses = [after - before for before, after in pairwise(run_on_uvloop(main()))]
     assert len(pauses) >= 5
     assert median(pauses) >= 0.09  # once per threshold, no more twice
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[WatchedRun]:
+    """The looks at a loop that read anything."""
+    seen: list[WatchedRun] = []
+    read = WatchedRun.read
+
+    def noted(run: WatchedRun, *arguments: Any) -> Any:
+        seen.append(run)
+        return read(run, *arguments)
+
+    monkeypatch.setattr(WatchedRun, "read", noted)
+    return seen
+
+
+def test_of_a_uvloop_whose_thread_did_nothing_nothing_is_read(
+    init: Init, captured: Captured, looks: list[float], reads: list[WatchedRun]
+) -> None:
+    """It is in the poll that it was seen in; its idle time counts, and so does what comes then."""
+    init({"threshold": 0.1})
+
+    async def main() -> float:
+        await asyncio.sleep(0.3)
+        looks.clear()
+        reads.clear()
+        await asyncio.sleep(2)
+        assert len(looks) >= 20
+        assert len(reads) < len(looks) / 4
+        nap(0.2)
+        await asyncio.sleep(0.1)
+        (health,) = loop_health()
+        return health.utilization
+
+    assert run_on_uvloop(main()) < 0.3
+    (stall,) = captured.wait_for_stalls()
+    assert stall.duration == pytest.approx(0.2, abs=0.08)
+
+
+def test_a_uvloop_that_sleeps_in_its_callback_is_not_taken_for_one_that_polls(
+    init: Init, captured: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither has a CPU. Its thread's clock is read before a look, so a poll is one all along."""
+    init({"threshold": 0.1})
+    read_clocks = ThreadClocks.read
+    in_callback = threading.Event()
+
+    def late(clocks: ThreadClocks, **polling: Any) -> Any:
+        if begins.is_set() and not in_callback.is_set():  # it leaves its poll right after the look
+            loop[0].call_soon_threadsafe(blocks)
+            in_callback.wait(10)
+        return read_clocks(clocks, **polling)
+
+    def blocks() -> None:
+        in_callback.set()
+        nap(0.5)
+
+    begins = threading.Event()
+    loop: list[asyncio.AbstractEventLoop] = []
+    monkeypatch.setattr(ThreadClocks, "read", late)
+
+    async def main() -> None:
+        loop.append(asyncio.get_running_loop())
+        await asyncio.sleep(0.3)
+        begins.set()
+        await asyncio.sleep(0.8)
+
+    run_on_uvloop(main())
+    (stall,) = captured.wait_for_stalls()
+    assert stall.duration == pytest.approx(0.5, abs=0.15)
 
 
 def test_a_loop_gets_its_poll_back(init: Init, captured: Captured) -> None:

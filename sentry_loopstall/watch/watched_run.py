@@ -90,6 +90,7 @@ class WatchedRun:
         self._is_costly = False
         self._lost_gil = False
         self._slept: int | None = None
+        self._seen_with: float | None = None
         self.skip: float | None = None
         self.recorder: Recorder | None = None
         self.look_at: float = 0.0
@@ -119,6 +120,26 @@ class WatchedRun:
         """Whether the stretch that is sampled was told as a hang."""
         return self.recorder is not None and self.recorder.was_told
 
+    def polls_on(self, now: float, timing: Timing) -> bool:
+        """Whether it is not due, or what the look before has found is true still: that it polls.
+
+        Of a loop that cannot be trapped, for its thread has used no CPU since before that look. An
+        idle uvloop takes 0.10 instead of 0.20 % of a core with it (measured).
+        """
+        if self.look_at > now:
+            return True
+        probe, used = self.probe, self._seen_with
+        if used is None or not isinstance(probe, PingProbe) or not self.is_hooked:
+            return False
+        if self.state.idle_since is None or self.is_over or self.clocks.on_cpu() != used:
+            return False
+        decided = step(self.state, IDLE, now, timing)
+        self.state = decided.state
+        probe.polled_at(now)
+        self.clocks.before = self.clocks.read(polling=True)
+        self.look_at = self.random_looks.saw(IDLE, decided, now, self._interval(now, timing))
+        return True
+
     # The first half
 
     def read(self, glance: Glance, timing: Timing) -> Look | None:
@@ -128,6 +149,7 @@ class WatchedRun:
             self.was_seen, self.probe.on_end = True, self._on_end
         self._read_at, self._lost_gil = self.instruments.now(), False
         self._slept = None if self.probe.can_wake else own_switches()
+        self._seen_with = None if self.probe.can_wake else self.clocks.on_cpu()
         self._cpu_at = self._own_cpu()
         if not self.is_hooked and not self._runs_still():
             self.probe.finish()
@@ -180,7 +202,7 @@ class WatchedRun:
         if pulse.stretch is None:
             self._cpu_when_free = reading.on_cpu
         waited = self._waited(pulse, reading, glance)
-        interval = timing.threshold if self._rests(reading.at) else timing.threshold / 2
+        interval = self._interval(reading.at, timing)
         self.look_at = self.random_looks.saw(pulse, decided, reading.at, interval, waited)
         look = Look(pulse, reading, before, decided, was_busy=was_busy)
         if decided.ended is not None:
@@ -362,10 +384,14 @@ class WatchedRun:
         pulse = self.probe.look(self.look_at) or IDLE
         self.act(self._decide(pulse, Glance(), timing), Glance(), timing, lambda _: ())
 
-    def _rests(self, now: float) -> bool:
-        """Whether a loop that cannot be trapped was idle for so long that half the looks do."""
+    def _interval(self, now: float, timing: Timing) -> float:
+        """How far random looks are apart, seconds.
+
+        Of a loop that cannot be trapped and was idle for long half of them do.
+        """
         since = self.state.idle_since
-        return not self.probe.can_wake and since is not None and now - since >= RESTS
+        rests = not self.probe.can_wake and since is not None and now - since >= RESTS
+        return timing.threshold if rests else timing.threshold / 2
 
     def park(self, now: float) -> None:
         """The watcher goes to sleep until a loop leaves its poll."""

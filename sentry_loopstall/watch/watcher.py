@@ -450,40 +450,54 @@ class Watcher:
             gap = Gap(now - late, late, switches) if late >= LATE else None
             for_gil = switches is None or switches > SLEEPS_ONCE
             parked_at = self._parking.take_parked_at()
-            glance = Glance(late, gap, self._on_since, parked_at, for_gil, slept)
-            anew, self._last_timing = timing != self._last_timing, timing
             runs = list(self._runs.values())
-            # First whatever reads, of all loops, then what lets other threads run.
-            looks = [
-                (run, self._read(run, glance, timing)) for run in runs if anew or run.look_at <= now
-            ]
-            spoken = self._words.turn()
-            if parked_at is None:  # else a loop is about to run, and a file lets it have the GIL
-                gap = self._own_wait.complete(gap, now)
-            if gap is not None or spoken is not None:
-                # What was spoken does not say of which loop it is.
-                glance = glance._replace(gap=gap, spoken=spoken if len(runs) == 1 else None)
-            others = OthersOnce(self._others, runs[0].probe.thread_id if len(runs) == 1 else None)
-            self._look_at_others(others, runs, glance, timing)
-            for run, look in looks:
-                if isinstance(look, Exception):
-                    self._run_failed(run, look)
-                else:
-                    self._act(run, look, glance, timing, others)
-            if any(run.is_late for run in runs):
-                self._prepare()
-            if self._minute_at is None or now >= self._minute_at:
-                self._minute(now)
-            if timing.words_after is not None:
-                alive = [
-                    Alive(run.where, run.native_id, run.is_late)
-                    for run in runs
-                    if not run.probe.finished
-                ]
-                self._words.look(alive, timing.words_after, timing.threshold / 2)
+            if gap is not None or parked_at is not None or not self._poll_on(runs, now, timing):
+                glance = Glance(late, gap, self._on_since, parked_at, for_gil, slept)
+                self._look_at_due(runs, now, glance, timing)
             self._note_own_gap(runs, now, woken, computed=thread_cpu() - computed)
             look_at = min((run.look_at for run in list(self._runs.values())), default=0.0)
             return max(0.0, look_at - self._now())
+
+    def _poll_on(self, runs: list[WatchedRun], now: float, timing: Timing) -> bool:
+        """Whether the looks before count for the loops that are due, and there is nothing to do."""
+        if timing != self._last_timing or timing.words_after is not None or not runs:
+            return False
+        if self._minute_at is None or now >= self._minute_at:
+            return False
+        return all(run.polls_on(now, timing) for run in runs)
+
+    def _look_at_due(
+        self, runs: list[WatchedRun], now: float, glance: Glance, timing: Timing
+    ) -> None:
+        anew, self._last_timing = timing != self._last_timing, timing
+        # First whatever reads, of all loops, then what lets other threads run.
+        looks = [
+            (run, self._read(run, glance, timing)) for run in runs if anew or run.look_at <= now
+        ]
+        spoken, gap = self._words.turn(), glance.gap
+        if glance.parked_at is None:  # else a loop is about to run, and a file lets it have the GIL
+            gap = self._own_wait.complete(gap, now)
+        if gap is not None or spoken is not None:
+            # What was spoken does not say of which loop it is.
+            glance = glance._replace(gap=gap, spoken=spoken if len(runs) == 1 else None)
+        others = OthersOnce(self._others, runs[0].probe.thread_id if len(runs) == 1 else None)
+        self._look_at_others(others, runs, glance, timing)
+        for run, look in looks:
+            if isinstance(look, Exception):
+                self._run_failed(run, look)
+            else:
+                self._act(run, look, glance, timing, others)
+        if any(run.is_late for run in runs):
+            self._prepare()
+        if self._minute_at is None or now >= self._minute_at:
+            self._minute(now)
+        if timing.words_after is not None:
+            alive = [
+                Alive(run.where, run.native_id, run.is_late)
+                for run in runs
+                if not run.probe.finished
+            ]
+            self._words.look(alive, timing.words_after, timing.threshold / 2)
 
     def _note_own_gap(
         self, runs: list[WatchedRun], since: float, slept: int | None, computed: float = 0.0
