@@ -44,13 +44,16 @@ class CollectorClock:
     """How long garbage was collected so far, by thread, without what finalizers took.
 
     Two clock reads and the thread's ident per collection: +1 % on a loop that does nothing but
-    JSON (measured). Written by the collecting thread, of which there is one at a time;
-    `_finalized` and what was `_seen` by the watcher. A torn read is off by one collection.
+    JSON (measured). Written by the collecting thread, of which there is one at a time; what was
+    `_finalized`, by thread and in all, and `_seen` by the watcher. A torn read is off by one
+    collection.
     """
 
     def __init__(self) -> None:
         self._seconds: dict[int, float] = {}
+        self._all_seconds = 0.0
         self._finalized: dict[int, float] = {}
+        self._all_finalized = 0.0
         self._running: Collection | None = None
         self._in_ours: LongCollection | None = None
         self._cpu_at = 0.0
@@ -90,6 +93,7 @@ class CollectorClock:
         else:
             theirs = (now - running.started_at) / 2 if late < HOLDS_GIL else 0.0
         self._finalized[running.thread_id] = self._finalized.get(running.thread_id, 0.0) + theirs
+        self._all_finalized += theirs
         self._seen, self._seen_at = running, now
 
     def read(self, thread_id: int) -> Collected | None:
@@ -97,7 +101,7 @@ class CollectorClock:
         if not self._listens:
             return None
         running = self._running
-        seconds = sum(list(self._seconds.values())) - sum(self._finalized.values())
+        seconds = self._all_seconds - self._all_finalized
         here = self._seconds.get(thread_id, 0.0) - self._finalized.get(thread_id, 0.0)
         if running is not None:
             so_far = monotonic() - running.started_at
@@ -144,6 +148,7 @@ class CollectorClock:
                 kept_gil = thread_cpu() - self._cpu_at >= took / 2
                 self._in_ours = LongCollection(running.started_at, now, kept_gil)
             self._seconds[running.thread_id] = self._seconds.get(running.thread_id, 0.0) + took
+            self._all_seconds += took
 
 
 _HEARD: CodeType = CollectorClock._heard.__code__

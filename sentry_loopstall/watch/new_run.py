@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from _thread import get_ident
 from collections.abc import Callable
+from functools import partial
 from types import CodeType
 from typing import Any
 
@@ -39,13 +40,11 @@ def new_run(
     `base` is the code that calls into the loop, where it is known.
     """
     is_here = thread_id == get_ident()
-    name, native_id = thread_called(thread_id)
-    if is_here:  # a forked child's main thread has another than `threading` remembers
-        native_id = threading.get_native_id()
-    is_main = thread_id == threading.main_thread().ident
+    # A forked child's main thread has another than `threading` remembers.
+    native_id = threading.get_native_id() if is_here else thread_called(thread_id)[1]
     # A thread's state may only be asked for as long as the thread is sure to be there: the main
     # one always is, any other until the end of the run, which is told if its begin was.
-    stays = is_main or base is not None
+    stays = base is not None or _is_main(thread_id)
     frames = frames_of_this_thread(thread_id) if is_here and stays else ByIdent(thread_id)
     if base is not None:
         frames.switched_from.note()
@@ -58,13 +57,7 @@ def new_run(
     return WatchedRun(
         probe=probe,
         frames=frames,
-        where=LoopThread(
-            loop_class=with_package(type(loop)),
-            loop_package=package_of(type(loop)),
-            thread_id=thread_id,
-            thread_name=name,
-            is_main=is_main,
-        ),
+        get_where=partial(_where, type(loop), thread_id),
         native_id=native_id,
         instruments=instruments,
         hand_over=hand_over,
@@ -74,3 +67,17 @@ def new_run(
         estimate=estimate,
         words=words,
     )
+
+
+def _where(loop_class: type, thread_id: int) -> LoopThread:
+    return LoopThread(
+        loop_class=with_package(loop_class),
+        loop_package=package_of(loop_class),
+        thread_id=thread_id,
+        thread_name=thread_called(thread_id)[0],
+        is_main=_is_main(thread_id),
+    )
+
+
+def _is_main(thread_id: int) -> bool:
+    return thread_id == threading.main_thread().ident

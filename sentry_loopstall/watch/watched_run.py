@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from ..cached import computed_once
 from ..clock import thread_cpu
 from ..estimate import Estimate
 from ..journal import Blocked
@@ -62,7 +63,7 @@ class WatchedRun:
         *,
         probe: ExactProbe | PingProbe,
         frames: FrameSource,
-        where: LoopThread,
+        get_where: Callable[[], LoopThread],
         native_id: int | None,
         instruments: Instruments,
         hand_over: Callable[[Recording], None],
@@ -76,7 +77,7 @@ class WatchedRun:
         self.words = words
         self._words_at = 0.0
         self.frames = frames
-        self.where = where
+        self._get_where = get_where
         self.native_id = native_id
         self.instruments = instruments
         self.hand_over = hand_over
@@ -104,6 +105,11 @@ class WatchedRun:
             tells_start=isinstance(probe, ExactProbe),
             schedule=instruments.schedule,
         )
+
+    @computed_once
+    def where(self) -> LoopThread:
+        """What runs where; most runs are over before anybody asks."""
+        return self._get_where()
 
     @property
     def is_over(self) -> bool:
@@ -436,7 +442,7 @@ class WatchedRun:
         self.probe.clear_wake_trap()
         if self.recorder is not None:
             self.recorder.loan.give_back()
-            self.words.over(self.where.thread_id)
+            self.words.over(self.probe.thread_id)
         self.recorder = None
         self._words_at = 0.0
         self.state = LoopState()
@@ -483,7 +489,7 @@ class WatchedRun:
 
     def _on_end(self) -> None:
         """Runs on the loop's thread: a late stretch is over."""
-        self.words.over(self.where.thread_id)
+        self.words.over(self.probe.thread_id)
         if self._is_costly:  # the next one may be late before it would be looked at
             self.look_at = 0.0
             self.instruments.wake()
@@ -493,7 +499,7 @@ class WatchedRun:
         io = self.probe.end_trap_events()
         self.probe.clear_end_trap()
         self._words_at = 0.0
-        self.words.over(self.where.thread_id)
+        self.words.over(self.probe.thread_id)
         if recorder is None or stretch is None:
             return
         if not look.decided.stalled:

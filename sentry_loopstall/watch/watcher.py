@@ -182,7 +182,7 @@ class Watcher:
     def detach(self, run: WatchedRun) -> None:
         """A run ended. A stall that it ends is left to the watcher."""
         run.probe.finish()
-        self._words.left(run.where, run.native_id)
+        self._words.left(run.probe.thread_id, run.native_id)
         run.look_at = 0.0
         if run.was_seen and self._life.is_alive:
             self._life.wake.set()
@@ -220,7 +220,7 @@ class Watcher:
         late = [
             blocked
             for run in list(self._runs.values())
-            if run.where.thread_id == thread_id and (blocked := run.present_stretch()) is not None
+            if run.probe.thread_id == thread_id and (blocked := run.present_stretch()) is not None
         ]
         if not late:
             return late
@@ -259,11 +259,11 @@ class Watcher:
         if not self._runs:
             return
         if not expecting:
-            if self._timing() is None:
-                return
             idles = not self._looks or self._parking.is_parked or self._waits_for_runs
             if self._life.is_alive and not idles:
                 return  # it looks before long
+            if self._timing() is None:
+                return
         self._start()
 
     def _start(self) -> None:

@@ -38,7 +38,7 @@ class Words(Protocol):
     def over(self, thread_id: int) -> None:
         """Runs on a loop's thread: a late stretch is over."""
 
-    def left(self, where: LoopThread, native_id: int | None) -> None:
+    def left(self, thread_id: int, native_id: int | None) -> None:
         """Runs on a loop's thread: its run is over."""
 
     def after_fork(self) -> None:
@@ -66,7 +66,7 @@ class NoWords:
     def over(self, thread_id: int) -> None:
         """Nothing."""
 
-    def left(self, where: LoopThread, native_id: int | None) -> None:
+    def left(self, thread_id: int, native_id: int | None) -> None:
         """Nothing."""
 
     def after_fork(self) -> None:

@@ -202,13 +202,13 @@ class LastWords:
         if file is not None:
             self._keep_spoken(file.clear_if_spoken(thread_id))
 
-    def left(self, where: LoopThread, native_id: int | None) -> None:
+    def left(self, thread_id: int, native_id: int | None) -> None:
         """A run is over, and the thread may end."""
         try:
             if self._switch is not None and native_id is not None:
                 self._switch.leave(native_id)
             if self._file is not None:
-                self._file.clear_if_spoken(where.thread_id)
+                self._file.clear_if_spoken(thread_id)
         except Exception:  # noqa: BLE001 - never into the application
             log_once("last words", "sentry_loopstall leaves no last words", exc_info=True)
 
