@@ -21,9 +21,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, rela
 
 from sentry_loopstall import LoopStallIntegration
 
-ORDERS = 60_000
+LASTS = 0.6  # CPU seconds that whatever blocks takes about, however fast the machine is
+FEW_ORDERS = 10_000
 CUSTOMERS = 20
-NOTES = 10_000
 
 # So many objects at once start the collector, which may then have most of the time.
 gc.disable()
@@ -37,6 +37,13 @@ sentry_sdk.init(
         ),
     ],
 )
+
+
+class Many:
+    """How many there are, and how many notes take as long as all of them."""
+
+    orders = FEW_ORDERS
+    notes = 0
 
 
 class Base(DeclarativeBase):
@@ -63,7 +70,7 @@ class Note(Base):
 
 
 async def load_orders(session: AsyncSession) -> None:
-    assert len((await session.scalars(select(Order))).all()) == ORDERS
+    assert len((await session.scalars(select(Order))).all()) == Many.orders
 
 
 def add_up(session: Session) -> int:
@@ -72,7 +79,7 @@ def add_up(session: Session) -> int:
 
 async def store_notes(session: AsyncSession) -> None:
     # With their keys, so that one statement does: Sentry's SDK makes a span of each.
-    session.add_all([Note(id=number, text=str(number)) for number in range(1, NOTES)])
+    session.add_all([Note(id=number, text=str(number)) for number in range(1, Many.notes)])
     await session.flush()
     await session.rollback()
 
@@ -86,18 +93,29 @@ def look_up() -> None:
     time.sleep(0.6)
 
 
+def orders(number: int) -> list[dict[str, Any]]:
+    return [{"customer_id": 1 + each % CUSTOMERS, "cents": each} for each in range(number)]
+
+
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     with tempfile.TemporaryDirectory() as folder:
         engine = create_async_engine(f"sqlite+aiosqlite:///{Path(folder, 'orders.db')}")
-        rows: list[dict[str, Any]] = [
-            {"customer_id": 1 + number % CUSTOMERS, "cents": number} for number in range(ORDERS)
-        ]
+        app.state.session = async_sessionmaker(engine)
         async with engine.begin() as connection:
             await connection.run_sync(Base.metadata.create_all)
             await connection.execute(insert(Customer), [{} for _ in range(CUSTOMERS)])
-            await connection.execute(insert(Order), rows)
-        app.state.session = async_sessionmaker(engine)
+            await connection.execute(insert(Order), orders(Many.orders))
+        for _ in range(2):  # the first time SQLAlchemy compiles
+            began = time.thread_time()
+            async with app.state.session() as session:
+                await load_orders(session)
+            took = time.thread_time() - began
+        more = max(0, round(FEW_ORDERS * LASTS / took) - FEW_ORDERS)
+        async with engine.begin() as connection:
+            await connection.execute(insert(Order), orders(more))
+        Many.orders += more
+        Many.notes = Many.orders // 6  # measured
         yield
         await engine.dispose()
 
