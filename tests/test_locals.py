@@ -118,16 +118,20 @@ def compare(old: list[list[float]], new: list[list[float]]) -> None:
 def test_they_are_the_culprits_own_where_another_function_is_about_to_run(
     init: Init, captured: Captured, runner: Runner
 ) -> None:
+    """Of a function that ends before they are read, on a busy machine, there are none."""
     numbers, others = ([10.5 + number for number in range(1000)] for _ in range(2))
-    init({"include_locals": True})
+    init({"include_locals": True, "culprit_backoff": (0.0, 0.0)})
 
     async def main() -> None:
         await asyncio.sleep(0.05)
         compare([numbers] * 50_000, [others] * 50_000)
 
-    runner(main())
-    (event,) = captured.wait_for_events()
-    assert event["contexts"]["loop_stall"]["blocking_call"] == "old == new"
+    for attempt in range(5):
+        runner(main())
+        event = captured.wait_for_events(attempt + 1)[-1]
+        assert event["contexts"]["loop_stall"]["blocking_call"] == "old == new"
+        if '"vars"' in json.dumps(event):
+            break
     found = variables(event)
     assert "mark" in found
     assert "place" not in found
