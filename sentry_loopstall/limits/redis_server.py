@@ -84,10 +84,12 @@ class RedisServer:
         """On the node that another one names, which has done nothing then."""
         try:
             return self._run(keys, argument)
-        except MovedError as moved:
-            self._give_up()
-            host = None if moved.host in _SAME_HOST else moved.host
-            self._node = Node(host, moved.port)
+        except ResponseError as error:
+            node = _moved_to(error)
+            if node is None:
+                raise
+        self._give_up()
+        self._node = node
         return self._run(keys, argument)
 
     def _run(self, keys: list[str], argument: str) -> Any:
@@ -207,6 +209,19 @@ class RedisServer:
 
     def _reservation(self, token: str) -> str:
         return f"{self._prefix}:event:{token}"
+
+
+def _moved_to(error: ResponseError) -> Node | None:
+    """The node that has the keys, if an error names one."""
+    if isinstance(error, MovedError):
+        host, port = error.host, error.port
+    elif str(error).startswith("MOVED "):  # redis-py 5.0 takes it for any other error
+        _, _, place = str(error).split()
+        host, _, text = place.rpartition(":")
+        port = int(text)
+    else:
+        return None
+    return Node(None if host in _SAME_HOST else host, port)
 
 
 def _connected(connection: Any) -> Any:
