@@ -130,12 +130,11 @@ class RedisServer:
     def _connect(self) -> Any:
         connection = self._made()
         if not _is_looked_up(getattr(connection, "host", None)):  # a socket's path has no host
-            connection.connect()
-            return connection
+            return _opened(connection)
         attempt, self._attempt = self._attempt, None
         wait = 0.0  # who was waited for once is not again
         if attempt is None or attempt.has_failed:
-            attempt, wait = Attempt(lambda: _connected(connection)), self._timeout
+            attempt, wait = Attempt(lambda: _opened(connection)), self._timeout
         made = attempt.result(wait)
         if made is None:
             self._attempt = attempt  # it may be there the next time
@@ -224,7 +223,7 @@ def _moved_to(error: ResponseError) -> Node | None:
     return Node(None if host in _SAME_HOST else host, port)
 
 
-def _connected(connection: Any) -> Any:
+def _opened(connection: Any) -> Any:
     connection.connect()
     return connection
 

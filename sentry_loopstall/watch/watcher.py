@@ -462,7 +462,7 @@ class Watcher:
         """Whether the looks before count for the loops that are due, and there is nothing to do."""
         if timing != self._last_timing or timing.words_after is not None or not runs:
             return False
-        if self._minute_at is None or now >= self._minute_at:
+        if self._is_minute_over(now):
             return False
         return all(run.polls_on(now, timing) for run in runs)
 
@@ -489,7 +489,7 @@ class Watcher:
                 self._act(run, look, glance, timing, others)
         if any(run.is_late for run in runs):
             self._prepare()
-        if self._minute_at is None or now >= self._minute_at:
+        if self._is_minute_over(now):
             self._minute(now)
         if timing.words_after is not None:
             alive = [
@@ -520,6 +520,9 @@ class Watcher:
             self._kept_away = since, None if collected else slept
             for run in runs:
                 run.look_at = min(run.look_at, since)
+
+    def _is_minute_over(self, now: float) -> bool:
+        return self._minute_at is None or now >= self._minute_at
 
     def _minute(self, now: float) -> None:
         is_first, self._minute_at = self._minute_at is None, now + WINDOW
