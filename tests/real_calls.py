@@ -34,8 +34,8 @@ import redis
 
 SECONDS = 0.15
 PATTERN = re.compile("(a+)+$")
-TEXT = "a" * 21 + "b"
-DOCUMENT = ["text"] * 2_000_000
+TEXT = "a" * 23 + "b"
+DOCUMENT = ["text"] * 4_000_000
 LOCK = threading.Lock()
 ITEMS: queue.SimpleQueue[int] = queue.SimpleQueue()
 WORDS = pydantic.TypeAdapter(list[str])
@@ -177,7 +177,7 @@ def waits_for_an_event(folder: pathlib.Path) -> None:
 
 
 def hashes(folder: pathlib.Path) -> None:
-    hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 300_000)
+    hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 1_200_000)
 
 
 def packs(folder: pathlib.Path) -> None:

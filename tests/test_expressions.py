@@ -51,7 +51,7 @@ def adds_up() -> int:
 
 
 def dumps() -> None:
-    for _ in range(2):
+    for _ in range(8):  # 0.1 s of two on the fastest machine so far
         json.dumps(DOCUMENT)
 
 
