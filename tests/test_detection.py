@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -484,6 +485,44 @@ def test_blocks_above_the_threshold_are_reported_and_those_below_are_not(
             assert times == 0, f"a block of {ratio:.2f} × threshold was reported"
     assert sum(block >= threshold * 1.05 for block in blocks) > 60
     assert sum(block <= threshold * 0.95 for block in blocks) > 40
+
+
+def sleeps_again_and_again(seconds: float) -> None:
+    """As one query after the other does."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        nap(min(left, 0.01))
+
+
+def test_on_a_loop_that_hides_its_poll_a_quarter_of_the_threshold_may_be_wrong(
+    init: Init, captured: Captured
+) -> None:
+    """1.3 × threshold always, 0.7 × never; the starts lie somewhere between two looks."""
+    threshold = 0.1
+    init({"culprit_backoff": (0, 0), "max_events_per_hour": 10_000, "threshold": threshold})
+    chance = random.Random(13)
+    wrong: list[tuple[str, float, int]] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for number in range(90):
+            await asyncio.sleep(chance.random() * 0.06)
+            ways: list[Callable[[float], Any]] = [spin, nap, sleeps_again_and_again]
+            way, length = ways[number % 3], threshold * chance.choice([0.6, 0.7, 1.3, 1.5])
+            before, started = len(captured.stalls), time.monotonic()
+            way(length)
+            ratio = (time.monotonic() - started) / threshold
+            if ratio >= 1.3:
+                with suppress(AssertionError):
+                    await loop.run_in_executor(None, captured.wait_for_stalls, before + 1, 1)
+            else:
+                await asyncio.sleep(0.02)
+            times = len(captured.stalls) - before
+            if times != (ratio >= 1.3) and not 0.75 < ratio < 1.25:
+                wrong.append((way.__name__, ratio, times))
+
+    run_on_uvloop(main())
+    assert wrong == []
 
 
 @pytest.mark.parametrize("run", LOOPS)

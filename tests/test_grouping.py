@@ -107,7 +107,7 @@ SAME: dict[str, App] = {
 
 
 def issues(captured: Captured, runner: Runner, *apps: App, init: Init) -> list[Event]:
-    init({"threshold": 0.05, "culprit_backoff": (0, 0), "max_events_per_hour": 100})
+    init({"threshold": 0.1, "culprit_backoff": (0, 0), "max_events_per_hour": 100})
 
     async def main() -> None:
         for app in apps:

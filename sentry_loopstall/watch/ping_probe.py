@@ -76,6 +76,7 @@ class PingProbe:
         self.on_end: Callable[[], None] = lambda: None
         self._ended_at: float | None = None
         self._free_at = now()
+        self._busy_at = 0.0
         self._stretch = 0
         self._started_at = 0.0
         self._to_be_sent = False
@@ -146,6 +147,7 @@ class PingProbe:
 
     def _is_busy(self, now: float, due: float) -> Pulse:
         self._stretch += 1
+        self._busy_at = now
         # A late look was kept away by what it finds, which had begun when it was due.
         self._started_at = (self._free_at + min(now, max(due, self._free_at))) / 2
         self._ping = Ping()
@@ -163,13 +165,17 @@ class PingProbe:
         self._started_at = moment
         return Pulse(float(self._stretch), moment, self._ended_at)
 
-    def narrow(self, asleep_since: float, used: float) -> float:
+    def narrow(self, asleep_since: float, used: float, doubt: float) -> float:
         """When the stretch began whose thread sleeps since then, monotonic seconds.
 
-        It has `used` so many seconds of a CPU since it was seen free, some of them for this.
+        It has `used` so many seconds of a CPU since it was seen free, some of them for this. It may
+        have slept before, as for one query after the other: then it began up to `doubt` seconds
+        earlier, if two looks in their turn have seen it free and busy.
         """
-        if asleep_since >= self._free_at:
-            self._started_at = max(self._free_at, asleep_since - used / 2)
+        free_at, busy_at = self._free_at, self._busy_at
+        if free_at <= asleep_since <= busy_at + used:
+            latest = busy_at if busy_at - free_at > 2 * doubt else free_at + doubt
+            self._started_at = min(max(free_at, asleep_since - used / 2), latest)
         return self._started_at
 
     def reach_out(self) -> None:

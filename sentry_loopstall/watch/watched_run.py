@@ -462,7 +462,7 @@ class WatchedRun:
         if glance.gap is not None:
             recorder.add_gap(glance.gap)
         if decided.trap and isinstance(self.probe, PingProbe):
-            self._narrow_start(self.probe, reading, recorder)
+            self._narrow_start(self.probe, reading, recorder, timing.threshold / 4)
         if decided.trap:
             self.probe.set_end_trap()
             # Look again at once: had the stretch ended before the trap was set, it would note
@@ -512,14 +512,16 @@ class WatchedRun:
         after = self.clocks.read_fully(look.reading)
         self.hand_over(recorder.recording(stretch, ongoing=False, after=after, io=io))
 
-    def _narrow_start(self, probe: PingProbe, reading: Reading, recorder: Recorder) -> None:
+    def _narrow_start(
+        self, probe: PingProbe, reading: Reading, recorder: Recorder, doubt: float
+    ) -> None:
         """Of a stretch that began at some moment between two looks, if its thread sleeps."""
         before, now = self._cpu_when_free, reading.on_cpu
         if before is None or now is None or not recorder.samples[-1].asleep:
             return
         since = asleep_since(self.native_id)
         if since is not None and since < reading.at:
-            self.state = self.state._replace(started_at=probe.narrow(since, now - before))
+            self.state = self.state._replace(started_at=probe.narrow(since, now - before, doubt))
 
     def _judge_late_poll(
         self,
