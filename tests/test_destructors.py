@@ -9,7 +9,7 @@ import pytest
 from .children import SCENARIOS, lines_of
 
 SCENARIO = SCENARIOS / "destructors.py"
-WHAT = ["function", "thread", "coroutine", "context", "arguments", "file", "cursor"]
+WHAT = ["function", "thread", "workers", "coroutine", "context", "arguments", "file", "cursor"]
 
 
 @pytest.mark.parametrize("what", WHAT)

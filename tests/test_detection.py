@@ -623,7 +623,7 @@ def test_an_idle_uvloop_is_looked_at_less_and_less(
 
     pauses = [after - before for before, after in pairwise(run_on_uvloop(main()))]
     assert len(pauses) >= 5
-    assert median(pauses) >= 0.09  # once per threshold, no more twice
+    assert median(pauses) >= 0.11  # not even once per threshold, no more twice
 
 
 @pytest.fixture

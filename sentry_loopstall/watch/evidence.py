@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -141,32 +140,3 @@ def _tells_throttling(path: str) -> bool:
             return "throttled_" in file.read()
     except (OSError, UnicodeDecodeError):
         return False
-
-
-def thread_called(thread_id: int) -> tuple[str, int | None]:
-    """Name and native id of a thread, without creating an object for a foreign one."""
-    thread = threads_by_id().get(thread_id)
-    if thread is None:
-        return f"thread {thread_id}", None
-    return thread.name, native_id_of(thread)
-
-
-def native_id_of(thread: threading.Thread) -> int | None:
-    """The kernel's id of a thread, also in a forked child.
-
-    The main thread of a child is the one that forked, and `threading` remembers the id it had in
-    the parent (CPython 3.11 to 3.13). On Linux its id is that of the process, for a child begins
-    with this one thread, whoever forked and however often (fork(2)).
-    """
-    known = thread.native_id
-    if not ON_LINUX or thread is not threading.main_thread() or known == os.getpid():
-        return known
-    # Where Python is embedded, the main thread may be another one than the process's first.
-    return known if thread_cpu_time(known) is not None else os.getpid()
-
-
-def threads_by_id() -> dict[int, threading.Thread]:
-    """Python's threads by their ident, as `threading` keeps them."""
-    # `threading.enumerate()` takes a lock that a forked child may find held for ever.
-    active: dict[int, threading.Thread] = getattr(threading, "_active", {})
-    return dict(active)

@@ -13,8 +13,8 @@ from ..estimate import Estimate
 from ..recording import LoopThread, Recording
 from .callback_reader import ContextReader
 from .class_names import package_of, with_package
-from .evidence import thread_called
 from .frames import ByIdent, frames_of_this_thread
+from .known_threads import known_thread
 from .look import Instruments
 from .ping_probe import PingProbe
 from .probes import ExactProbe
@@ -41,7 +41,7 @@ def new_run(
     """
     is_here = thread_id == get_ident()
     # A forked child's main thread has another than `threading` remembers.
-    native_id = threading.get_native_id() if is_here else thread_called(thread_id)[1]
+    native_id = threading.get_native_id() if is_here else known_thread(thread_id).native_id
     # A thread's state may only be asked for as long as the thread is sure to be there: the main
     # one always is, any other until the end of the run, which is told if its begin was.
     stays = base is not None or _is_main(thread_id)
@@ -74,7 +74,7 @@ def _where(loop_class: type, thread_id: int) -> LoopThread:
         loop_class=with_package(loop_class),
         loop_package=package_of(loop_class),
         thread_id=thread_id,
-        thread_name=thread_called(thread_id)[0],
+        thread_name=known_thread(thread_id).name,
         is_main=_is_main(thread_id),
     )
 

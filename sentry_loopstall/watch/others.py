@@ -15,8 +15,9 @@ from ..clock import monotonic, process_cpu, thread_cpu
 from ..quiet_threads import is_ours
 from ..recording import RawFrame, ThreadStack
 from .collector import without_our_callback
-from .evidence import native_id_of, thread_cpu_time, threads_by_id
+from .evidence import thread_cpu_time
 from .frames import MAX_THREADS, ByIdent, frames_of_all_threads, see
+from .known_threads import KnownThread, known_threads
 from .one_step import in_one_step
 from .stacks import above
 
@@ -72,8 +73,8 @@ class OtherThreads:
             self._read_clocks_at = now + EVERY
             return
         self._used_by_others = used
-        known = threads_by_id().items()
-        clocks = ((ident, thread_cpu_time(native_id_of(one))) for ident, one in known)
+        known = known_threads().items()
+        clocks = ((ident, thread_cpu_time(one.native_id)) for ident, one in known)
         self._clocks = {ident: on_cpu for ident, on_cpu in clocks if on_cpu is not None}
         self._places = {}
         took = monotonic() - now
@@ -96,16 +97,15 @@ class OtherThreads:
         return read + active[MAX_STACKS:]
 
     def _active(self, since: float, skip: int | None) -> list[Activity]:
-        threads = threads_by_id()
+        threads = known_threads()
         places, before = places_of_all_threads(), self._places
         active = []
         for thread_id, place in places.items():
             # One that `threading` did not start is known by its ident alone.
-            thread = threads.get(thread_id)
-            name = f"thread {thread_id}" if thread is None else thread.name
+            thread = threads.get(thread_id) or KnownThread(f"thread {thread_id}", None)
             if thread_id == skip or is_ours(thread_id):
                 continue
-            on_cpu = None if thread is None else thread_cpu_time(native_id_of(thread))
+            on_cpu = thread_cpu_time(thread.native_id)
             spent = None
             if on_cpu is not None:
                 # What it had used long before it was ever looked at is none of it.
@@ -115,7 +115,7 @@ class OtherThreads:
             # By identity: to compare code objects is to compare all they contain.
             moved = last is None or last[0] is not place[0] or last[1] != place[1]
             if moved or (spent is not None and spent >= ACTIVE):
-                active.append(Activity(thread_id, name, spent, spent or since))
+                active.append(Activity(thread_id, thread.name, spent, spent or since))
         self._places = places
         return active
 
@@ -176,8 +176,8 @@ def _stack(thread_id: int) -> tuple[RawFrame, ...]:
 def all_stacks() -> tuple[ThreadStack, ...]:
     """The stack of every Python thread but our own; none beside a second interpreter."""
     stacks = []
-    main = threading.main_thread()
-    for thread_id, thread in list(threads_by_id().items())[:MAX_ALL_STACKS]:
+    main = threading.main_thread().ident
+    for thread_id, thread in list(known_threads().items())[:MAX_ALL_STACKS]:
         if not is_ours(thread_id) and (frames := _stack(thread_id)):
-            stacks.append(ThreadStack(thread_id, thread.name, thread is main, frames))
+            stacks.append(ThreadStack(thread_id, thread.name, thread_id == main, frames))
     return tuple(stacks)

@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable
 from contextvars import Context
 from itertools import takewhile
+from math import inf
 from types import CodeType
 from typing import Any
 
@@ -89,10 +90,11 @@ class PingProbe:
         """The event loop, or None once it was collected."""
         return self._loop()
 
-    def look(self, due: float) -> Pulse | None:
+    def look(self, due: float, doubt: float = inf) -> Pulse | None:
         """Tell whether the loop is busy; None if only the kernel knows, so that it takes a file.
 
-        `due` (monotonic seconds) is when this look should have been.
+        `due` (monotonic seconds) is when this look should have been. A stretch seems `doubt`
+        seconds longer than it was at most, however long ago the loop was seen free.
         """
         now = self._now()
         ping = self._ping
@@ -110,7 +112,13 @@ class PingProbe:
         if code is self._base:
             return None if EPOLLS else self._is_free(now)
         polls = self._polls_by_itself()
-        return self._is_busy(now, due) if polls is False else self._is_free(now) if polls else None
+        return (
+            self._is_busy(now, due, doubt)
+            if polls is False
+            else self._is_free(now)
+            if polls
+            else None
+        )
 
     def _polls_by_itself(self) -> bool | None:
         """Whether a loop written in Python polls; None if only the kernel knows."""
@@ -128,7 +136,7 @@ class PingProbe:
         """
         return [*takewhile(lambda code: code is not self._base, see(self._frames).codes)]
 
-    def ask_kernel(self, due: float) -> Pulse:
+    def ask_kernel(self, due: float, doubt: float = inf) -> Pulse:
         """The same where no Python frame shows: is the thread in its poll, or in a C callback?"""
         now = self._now()
         if self._own is None:
@@ -139,17 +147,18 @@ class PingProbe:
             return self._is_free(now)
         # Who waits for the GIL may have computed: that is ours while we look.
         wakes = call == RUNNING and has_no_cpu(self._native_id)
-        return self._is_busy(now, due)._replace(is_waking=wakes)
+        return self._is_busy(now, due, doubt)._replace(is_waking=wakes)
 
     def _is_free(self, now: float) -> Pulse:
         self._free_at = now
         return Pulse(ended_at=self._ended_at)
 
-    def _is_busy(self, now: float, due: float) -> Pulse:
+    def _is_busy(self, now: float, due: float, doubt: float = inf) -> Pulse:
         self._stretch += 1
         self._busy_at = now
         # A late look was kept away by what it finds, which had begun when it was due.
-        self._started_at = (self._free_at + min(now, max(due, self._free_at))) / 2
+        latest = min(now, max(due, self._free_at))
+        self._started_at = max((self._free_at + latest) / 2, latest - doubt)
         self._ping = Ping()
         self._to_be_sent = True
         return Pulse(float(self._stretch), self._started_at, self._ended_at)

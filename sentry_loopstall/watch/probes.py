@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from contextvars import Context
 from itertools import islice, repeat
+from math import inf
 from operator import eq
 from types import CodeType
 from typing import Any, NamedTuple
@@ -119,7 +120,7 @@ class ExactProbe:
         """The event loop, or None once it was collected."""
         return self._loop()
 
-    def look(self, due: float) -> Pulse | None:  # noqa: ARG002 - for loops that hide their poll
+    def look(self, due: float, doubt: float = inf) -> Pulse | None:  # noqa: ARG002 - where the poll hides
         """Tell from the thread's stack whether the loop polls or since when it runs.
 
         None if only the kernel knows.
@@ -160,7 +161,7 @@ class ExactProbe:
         """When a stretch began is known."""
         return None
 
-    def ask_kernel(self, due: float) -> Pulse:  # noqa: ARG002 - as above
+    def ask_kernel(self, due: float, doubt: float = inf) -> Pulse:  # noqa: ARG002 - as above
         """The same where a selector, or what interrupted it, is not known."""
         call = system_call(self._native_id)
         return self._is_free() if call is None or call in POLLS else self._is_busy()

@@ -48,8 +48,9 @@ from .words import NO_WORDS, Words
 CHEAP = 0.001  # CPU seconds that a look at a late stretch may take; 50 frames take a third of it
 REST = 50.0  # times as long as it took longer the watcher rests
 LONGEST_REST = 0.5  # seconds
-RESTS = 5.0  # seconds that a loop which cannot be trapped was idle; a stall of twice the
-# threshold is still seen then
+DOUBT = 0.25  # of the threshold: how much longer a stretch may seem whose start nothing tells
+# After so many seconds idle, a loop that cannot be trapped is looked at so many thresholds apart.
+RESTS, APART = 5.0, 1.2  # a stall of twice the threshold is still seen then
 
 
 class WatchedRun:
@@ -160,7 +161,7 @@ class WatchedRun:
         if not self.is_hooked and not self._runs_still():
             self.probe.finish()
         self._note_polls(glance)
-        pulse = self.probe.look(self.look_at)
+        pulse = self.probe.look(self.look_at, timing.threshold * DOUBT)
         if isinstance(self.probe, ExactProbe) and self.probe.is_useless:
             pulse = self._change_probe(self.probe)
         return None if pulse is None else self._decide(pulse, glance, timing)
@@ -369,7 +370,8 @@ class WatchedRun:
     def act(self, look: Look | None, glance: Glance, timing: Timing, others: Others) -> None:
         """Do what the first half found is to be done; `others` gives what other threads did."""
         if look is None:
-            look = self._decide(self.probe.ask_kernel(self.look_at), glance, timing)
+            pulse = self.probe.ask_kernel(self.look_at, timing.threshold * DOUBT)
+            look = self._decide(pulse, glance, timing)
         self.probe.reach_out()
         if look.decided.ended is not None:
             self._end(look, glance, others)
@@ -393,11 +395,11 @@ class WatchedRun:
     def _interval(self, now: float, timing: Timing) -> float:
         """How far random looks are apart, seconds.
 
-        Of a loop that cannot be trapped and was idle for long half of them do.
+        Of a loop that cannot be trapped and was idle for long fewer do.
         """
         since = self.state.idle_since
         rests = not self.probe.can_wake and since is not None and now - since >= RESTS
-        return timing.threshold if rests else timing.threshold / 2
+        return timing.threshold * (APART if rests else 0.5)
 
     def park(self, now: float) -> None:
         """The watcher goes to sleep until a loop leaves its poll."""
@@ -462,7 +464,7 @@ class WatchedRun:
         if glance.gap is not None:
             recorder.add_gap(glance.gap)
         if decided.trap and isinstance(self.probe, PingProbe):
-            self._narrow_start(self.probe, reading, recorder, timing.threshold / 4)
+            self._narrow_start(self.probe, reading, recorder, timing.threshold * DOUBT)
         if decided.trap:
             self.probe.set_end_trap()
             # Look again at once: had the stretch ended before the trap was set, it would note

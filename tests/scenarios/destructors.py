@@ -94,6 +94,39 @@ async def thread() -> None:
         await asyncio.sleep(0.01)
 
 
+class Worker(threading.Thread):
+    """A thread that dies as soon as it has nothing to do any more."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.resource = Resource()
+
+    def run(self) -> None:
+        use(None)
+
+
+async def workers() -> None:
+    """What only short threads have, beside stalls, and hundreds of threads that live on."""
+    sys.setswitchinterval(1e-5)  # so that others run in the middle of what a look does
+    stop = threading.Event()
+    lasting = [threading.Thread(target=stop.wait, daemon=True) for _ in range(400)]
+    for one in lasting:
+        one.start()
+
+    def start_many() -> None:
+        for _ in range(CALLS // 4):
+            Worker().start()
+
+    starting = threading.Thread(target=start_many)
+    starting.start()
+    while starting.is_alive():
+        time.sleep(0.03)
+        await asyncio.sleep(0.01)
+    stop.set()
+    for one in lasting:
+        one.join()
+
+
 async def coroutine() -> None:
     """A suspended coroutine that is only a local variable: it is closed where that ends."""
 

@@ -5,7 +5,12 @@ import sys
 import threading
 from collections.abc import Callable
 
-from sentry_loopstall.watch.evidence import native_id_of, thread_called, thread_cpu_time
+from sentry_loopstall.watch.evidence import thread_cpu_time
+from sentry_loopstall.watch.known_threads import known_thread, known_threads
+
+
+def native_id_of(thread: threading.Thread) -> int | None:
+    return known_thread(thread.ident or 0).native_id
 
 
 def knows_its_threads() -> bool:
@@ -14,10 +19,8 @@ def knows_its_threads() -> bool:
     seen: list[bool] = []
 
     def look() -> None:
-        me = threading.current_thread()
-        seen.append(native_id_of(me) == threading.get_native_id())
-        assert main.ident is not None
-        seen.append(thread_called(main.ident)[1] == native_id_of(main))
+        seen.append(native_id_of(threading.current_thread()) == threading.get_native_id())
+        seen.append(known_threads()[main.ident or 0].native_id == native_id_of(main))
         seen.append(thread_cpu_time(native_id_of(main)) is not None)
 
     seen.append(native_id_of(main) == threading.get_native_id())

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from sentry_loopstall.watch import others
+from sentry_loopstall.watch.known_threads import KnownThread
 from sentry_loopstall.watch.others import ACTIVE, EVERY, OtherThreads
 
 from ..blocking import spin
@@ -25,13 +26,13 @@ class Clocks:
         monkeypatch.setattr(others, "process_cpu", lambda: self.process)
         monkeypatch.setattr(others, "thread_cpu", lambda: self.own)
         monkeypatch.setattr(others, "monotonic", lambda: self.now)
-        monkeypatch.setattr(others, "threads_by_id", self._threads)
+        monkeypatch.setattr(others, "known_threads", self._threads)
         self.threads = OtherThreads()
         self.look()  # the first one finds what there is
 
-    def _threads(self) -> dict[int, threading.Thread]:
+    def _threads(self) -> dict[int, KnownThread]:
         self.walks += 1
-        return {HERE: threading.main_thread()}
+        return {HERE: KnownThread("MainThread", threading.get_native_id())}
 
     def look(self) -> int:
         """One healthy look, after enough time: how many have read the clock of each thread."""

@@ -45,6 +45,17 @@ def test_unless_the_loop_polled_meanwhile(probe: PingProbe) -> None:
     assert probe._is_busy(AT, DUE).started_at == 10.598
 
 
+def test_however_long_ago_it_was_free_it_seems_no_longer_than_the_doubt_allows(
+    probe: PingProbe, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A block of 0.7 thresholds after a long idle time is no stall."""
+    clock.advance(0.12)
+    monkeypatch.setattr("sentry_loopstall.watch.ping_probe.innermost_code", lambda _: len)
+    found = probe.look(10.12, 0.025)
+    assert found is not None
+    assert found.started_at == pytest.approx(10.095)
+
+
 def test_an_answer_that_is_older_changes_nothing(
     probe: PingProbe, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
