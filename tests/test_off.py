@@ -38,11 +38,11 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     look = ExactProbe.look
 
-    def fails_at_odd_ones(probe: ExactProbe, due: float) -> Any:
+    def fails_at_odd_ones(probe: ExactProbe, due: float, doubt: float) -> Any:
         names.append(type(probe.loop).__name__)
         if isinstance(probe.loop, OddLoop):
             raise LookupError("ours")
-        return look(probe, due)
+        return look(probe, due, doubt)
 
     monkeypatch.setattr(ExactProbe, "look", fails_at_odd_ones)
     return names
