@@ -9,7 +9,7 @@ import selectors
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from itertools import pairwise
 from statistics import median
@@ -752,6 +752,25 @@ def test_no_thread_stays_when_no_loop_runs(init: Init, captured: Captured) -> No
     poll(lambda: not native_ids() and not our_threads(), timeout=0.5)
     asyncio.run(main())
     captured.wait_for_stalls(2)
+
+
+def test_whoever_looks_for_threads_that_were_left_behind_finds_none_of_ours(
+    init: Init, captured: Captured
+) -> None:
+    """CPython's own tests look so, the moment a test is over: a file of them has failed then."""
+    init()
+
+    async def main() -> tuple[list[str], list[str]]:
+        await asyncio.sleep(0.01)
+        nap(0.2)
+        await asyncio.sleep(0)
+        dangling: Iterable[threading.Thread] = getattr(threading, "_dangling")  # noqa: B009 - typed
+        return our_threads(), [one.name for one in dangling]
+
+    ours, left_behind = asyncio.run(main())
+    assert ours
+    assert not set(ours) & set(left_behind)
+    captured.wait_for_stalls()
 
 
 @pytest.mark.usefixtures("_collector_off")
