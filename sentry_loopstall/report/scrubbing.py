@@ -7,7 +7,6 @@ Sentry's terms, the client's scrubber, and the client's `data_collection`.
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +15,9 @@ from ..sensitive import FILTERED, is_sensitive, without_secrets
 
 ScrubDict = Callable[[dict[str, Any]], object]
 """The client's scrubber's: puts something else in the place of what a dictionary should not say."""
+
+# The `repr` of a text, or of bytes.
+_SHOWN = re.compile(r"""(b?)(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")""", re.DOTALL)
 
 TRIPLE = 3  # the longest list that is a name and what belongs to it
 
@@ -117,15 +119,16 @@ class Scrubber:
 
 def text_of(shown: Any) -> str | None:
     """The text that a `repr` stands for; None for anything else, and where it was cut."""
-    if not isinstance(shown, str) or not shown.endswith(("'", '"')):
+    found = _SHOWN.fullmatch(shown) if isinstance(shown, str) else None
+    if found is None:
         return None
+    # Not by `ast.literal_eval`, see `said`. What is no ASCII may be there as it is.
+    escaped = (found[2] or found[3] or "").encode("latin-1", "backslashreplace")
     try:
-        value = ast.literal_eval(shown)
-    except (ValueError, SyntaxError):
+        text = escaped.decode("unicode_escape")
+        return text.encode("latin-1").decode(errors="backslashreplace") if found[1] else text
+    except ValueError:
         return None
-    if isinstance(value, bytes):
-        return value.decode(errors="backslashreplace")
-    return value if isinstance(value, str) else None
 
 
 def _is_plain(value: Any) -> bool:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import ast
 import io
 import linecache
 import os
@@ -19,6 +18,7 @@ from typing import NamedTuple
 from ..clock import IMPORTED_AT
 from ..diagnose.in_app import CodeFrame, Whose, file_of, value_of
 from ..diagnose.instructions import is_leaving
+from .said import called, is_whole, managers
 from .unchanged import Position, is_source_of, text_at
 
 CONTEXT_LINES = 5  # before and after, as the SDK shows
@@ -29,7 +29,6 @@ MAX_TEXTS = 512
 LEAVING = "leaving "  # and the context managers of a `with`
 
 _WITH = re.compile(r"(async\s+)?with\b")
-_ESCAPED = re.compile(r"\\([^\n])")
 
 
 class Window(NamedTuple):
@@ -101,26 +100,9 @@ def expression(frame: CodeFrame) -> str | None:
 
 def called_name(frame: CodeFrame) -> str | None:
     """Only the name of what a frame calls, for clients that want no source in their events."""
-    text = _evaluated_by(frame)
-    node = None if text is None else _parsed(text)
-    if not isinstance(node, ast.Expr):
-        return None
-    evaluated = node.value
-    leaving = _is_leaving(frame)
-    if isinstance(evaluated, ast.Await):
-        evaluated = evaluated.value
-    if isinstance(evaluated, ast.Call):
-        evaluated = evaluated.func
-    elif not leaving:
-        return None
-    names: list[str] = []
-    while isinstance(evaluated, ast.Attribute):
-        names.append(evaluated.attr)
-        evaluated = evaluated.value
-    if isinstance(evaluated, ast.Name):
-        names.append(evaluated.id)
-    name = ".".join(reversed(names))
-    return ((LEAVING if leaving else "") + name)[:MAX_EXPRESSION] if name else None
+    text, leaving = _evaluated_by(frame), _is_leaving(frame)
+    name = None if text is None else called(text, leaving=leaving)
+    return None if name is None else ((LEAVING if leaving else "") + name)[:MAX_EXPRESSION]
 
 
 def _is_leaving(frame: CodeFrame) -> bool:
@@ -151,8 +133,8 @@ def _expression(frame: CodeFrame, source: Lines) -> str | None:
     if text is None or not _ran(frame.code, frame.lineno or 0, source):
         return None
     if _WITH.match(text):
-        return _managers(text)
-    return None if _parsed(text) is None else text
+        return managers(text)
+    return text if is_whole(text) else None
 
 
 def _ran(code: CodeType, lineno: int, source: Lines) -> bool:
@@ -163,28 +145,6 @@ def _ran(code: CodeType, lineno: int, source: Lines) -> bool:
     if key not in _verified:
         _verified[key] = code, is_source_of(code, lineno, source.lines)
     return _verified[key][1]
-
-
-def _parsed(text: str) -> ast.stmt | None:
-    """What a text says as a statement, None where it says nothing, or more than one thing."""
-    # The parser warns of escapes in texts that it does not know.
-    text = _ESCAPED.sub(lambda found: "aa" if found[1] in "\\\"'" else f"a{found[1]}", text)
-    for wrapped in (text, f"({text}\n)"):  # a part of a longer statement goes over lines
-        try:
-            statements = ast.parse(wrapped).body
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        return statements[0] if len(statements) == 1 else None
-    return None
-
-
-def _managers(text: str) -> str | None:
-    """What a `with` statement enters: Python 3.11 has its position span the whole statement."""
-    statement = _parsed(text)
-    if not isinstance(statement, ast.With | ast.AsyncWith):
-        return text if statement is not None else None
-    managers = [ast.get_source_segment(text, item.context_expr) for item in statement.items]
-    return ", ".join(manager or "" for manager in managers)
 
 
 @lru_cache(maxsize=MAX_FILES)
