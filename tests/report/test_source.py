@@ -360,8 +360,8 @@ WITHS = [
 def test_entering_a_context_and_leaving_it(
     leave: Leave, body: str, all_of_them: str, when: str
 ) -> None:
-    """Python 3.11 has no position of its own for each manager, and names all of them."""
-    shown = all_of_them if sys.version_info < (3, 12) else "m"
+    """Python up to 3.12 has no position of its own for each manager, and names all of them."""
+    shown = all_of_them if sys.version_info < (3, 13) else "m"
     expected = shown if when == "enter" else f"leaving {shown}"
     assert leave(Manager(when), body) == expected
 
