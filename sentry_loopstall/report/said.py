@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
-MAX_CHECKED = 4000  # characters; 10 µs a token (measured), and 120 characters are shown
+MAX_CHECKED = (
+    4000  # characters; 3 µs a token on CPython 3.11 (measured), and 120 characters are shown
+)
 
 _OPENING, _CLOSING = {"(": ")", "[": "]", "{": "}"}, {")", "]", "}"}
 _STRING_BEGINS = {"FSTRING_START", "TSTRING_START"}
@@ -26,8 +28,7 @@ _MAY_COME_LAST = {",", "...", *_OPENING, *_CLOSING}
 _VALUES = {"True", "False", "None"}
 _PARTS = {"try", "except", "finally", "else", "elif"}
 # Of the lines in them nothing is checked.
-_COMPOUND = {"class", "def", "async", "for", "while", "if", "try", "match"}
-
+_COMPOUND = {"class", "def", "async", "for", "while", "if", "match"}
 
 Place = tuple[int, int]
 """A row from 1 on, and a column."""
@@ -221,5 +222,5 @@ def _with_strings_whole(source: str) -> Iterator[tuple[str, str, Place, Place]]:
                 kind, begin = "STRING", strings.pop()
             if not strings and kind not in _SAYS_NOTHING:
                 yield kind, one.string, begin, one.end
-    except (tokenize.TokenError, SyntaxError) as error:
+    except (tokenize.TokenError, SyntaxError, ValueError) as error:
         raise Cut from error

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from ..recording import RawFrame
 
 SAMPLE_INTERVAL = 0.01  # seconds between the first samples of a late stretch
+DOUBT = 0.25  # of the threshold
 MAX_SAMPLES = 100  # then every other one is dropped and the interval doubles
 
 
@@ -49,6 +50,11 @@ class Timing(NamedTuple):
     all_threads: bool = False
     candidates: Callable[[tuple[RawFrame, ...]], Sequence[int]] | None = None
     words_after: float | None = None
+
+    @property
+    def doubt(self) -> float:
+        """How much longer a stretch may seem than it was, where nothing tells its start."""
+        return self.threshold * DOUBT
 
 
 class LoopState(NamedTuple):

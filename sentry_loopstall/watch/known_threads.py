@@ -43,13 +43,18 @@ def known_threads() -> dict[int, KnownThread]:
 
 
 def known_thread(thread_id: int) -> KnownThread:
-    """One of them; of a thread that Python does not know its ident is all there is."""
+    """One of them, or one that is unknown."""
     threads = filter(_IS_THERE, map(_active().get, (thread_id,)))
     found: list[tuple[str, int | None]] = []
     in_one_step([partial(found.extend, map(_WHAT_IS_KNOWN, threads))])
     if not found:
-        return KnownThread(f"thread {thread_id}", None)
+        return unknown_thread(thread_id)
     return _known(*found[0], is_main=thread_id == threading.main_thread().ident)
+
+
+def unknown_thread(thread_id: int) -> KnownThread:
+    """One that `threading` did not start is known by its ident alone."""
+    return KnownThread(f"thread {thread_id}", None)
 
 
 def _active() -> dict[int, threading.Thread]:

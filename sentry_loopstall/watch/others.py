@@ -17,7 +17,7 @@ from ..recording import RawFrame, ThreadStack
 from .collector import without_our_callback
 from .evidence import thread_cpu_time
 from .frames import MAX_THREADS, ByIdent, frames_of_all_threads, see
-from .known_threads import KnownThread, known_threads
+from .known_threads import known_threads, unknown_thread
 from .one_step import in_one_step
 from .stacks import above
 
@@ -101,8 +101,7 @@ class OtherThreads:
         places, before = places_of_all_threads(), self._places
         active = []
         for thread_id, place in places.items():
-            # One that `threading` did not start is known by its ident alone.
-            thread = threads.get(thread_id) or KnownThread(f"thread {thread_id}", None)
+            thread = threads.get(thread_id) or unknown_thread(thread_id)
             if thread_id == skip or is_ours(thread_id):
                 continue
             on_cpu = thread_cpu_time(thread.native_id)

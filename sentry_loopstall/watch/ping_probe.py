@@ -112,13 +112,9 @@ class PingProbe:
         if code is self._base:
             return None if EPOLLS else self._is_free(now)
         polls = self._polls_by_itself()
-        return (
-            self._is_busy(now, due, doubt)
-            if polls is False
-            else self._is_free(now)
-            if polls
-            else None
-        )
+        if polls is None:
+            return None
+        return self._is_free(now) if polls else self._is_busy(now, due, doubt)
 
     def _polls_by_itself(self) -> bool | None:
         """Whether a loop written in Python polls; None if only the kernel knows."""

@@ -48,7 +48,6 @@ from .words import NO_WORDS, Words
 CHEAP = 0.001  # CPU seconds that a look at a late stretch may take; 50 frames take a third of it
 REST = 50.0  # times as long as it took longer the watcher rests
 LONGEST_REST = 0.5  # seconds
-DOUBT = 0.25  # of the threshold: how much longer a stretch may seem whose start nothing tells
 # After so many seconds idle, a loop that cannot be trapped is looked at so many thresholds apart.
 RESTS, APART = 5.0, 1.2  # a stall of twice the threshold is still seen then
 
@@ -161,7 +160,7 @@ class WatchedRun:
         if not self.is_hooked and not self._runs_still():
             self.probe.finish()
         self._note_polls(glance)
-        pulse = self.probe.look(self.look_at, timing.threshold * DOUBT)
+        pulse = self.probe.look(self.look_at, timing.doubt)
         if isinstance(self.probe, ExactProbe) and self.probe.is_useless:
             pulse = self._change_probe(self.probe)
         return None if pulse is None else self._decide(pulse, glance, timing)
@@ -370,7 +369,7 @@ class WatchedRun:
     def act(self, look: Look | None, glance: Glance, timing: Timing, others: Others) -> None:
         """Do what the first half found is to be done; `others` gives what other threads did."""
         if look is None:
-            pulse = self.probe.ask_kernel(self.look_at, timing.threshold * DOUBT)
+            pulse = self.probe.ask_kernel(self.look_at, timing.doubt)
             look = self._decide(pulse, glance, timing)
         self.probe.reach_out()
         if look.decided.ended is not None:
@@ -464,7 +463,7 @@ class WatchedRun:
         if glance.gap is not None:
             recorder.add_gap(glance.gap)
         if decided.trap and isinstance(self.probe, PingProbe):
-            self._narrow_start(self.probe, reading, recorder, timing.threshold * DOUBT)
+            self._narrow_start(self.probe, reading, recorder, timing.doubt)
         if decided.trap:
             self.probe.set_end_trap()
             # Look again at once: had the stretch ended before the trap was set, it would note

@@ -57,10 +57,19 @@ def test_what_is_left_may_be_no_call(text: str) -> None:
     [
         *("", "# x", "f(", "oo(x))", "f(x]", "a b", "'a' b", "x +", "f(a + )", ".x", "a; b"),
         *("x\ny", "'abc", "$", "try:\n    f()", "except ValueError:\n    f()", "f'{a}' b"),
+        *("(" * 3000, "a\0b", "f'{a"),
     ],
 )
 def test_what_is_cut_or_more_than_one_thing_is_not_shown(text: str) -> None:
     assert not is_whole(text)
+
+
+@pytest.mark.parametrize("text", ["'\ud800'", "a\rb", "f(a,\r\n b)", "\x0cf(x)", "\u2028a"])
+def test_nothing_is_raised_by_what_no_file_has(text: str) -> None:
+    """The tokenizer in C takes no lone half of a character."""
+    is_whole(text)
+    called(text, leaving=True)
+    managers(f"with {text}: pass")
 
 
 @pytest.mark.parametrize(
