@@ -12,13 +12,21 @@ import time
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from itertools import pairwise
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import pytest
 import sentry_sdk
 
-from sentry_loopstall import LoopStallIntegration, Outcome, integration, loop_health
+from sentry_loopstall import (
+    LoopStallIntegration,
+    Outcome,
+    integration,
+    loop_health,
+    pause,
+    resume,
+)
 from sentry_loopstall.quiet_threads import native_ids
 from sentry_loopstall.watch.probes import ExactProbe
 from sentry_loopstall.watch.thread_clocks import ThreadClocks
@@ -582,34 +590,123 @@ def test_a_healthy_busy_loop_runs_no_code_of_ours(init: Init, captured: Captured
     assert ours == []
 
 
+class Looks:
+    """When the watcher looked; at which of these moments in all that a look has."""
+
+    def __init__(self) -> None:
+        self.at: list[float] = []
+        self.whole: list[float] = []
+
+    def clear(self) -> None:
+        self.at.clear()
+        self.whole.clear()
+
+
 @pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """When the watcher looked."""
-    looked_at: list[float] = []
-    look = Watcher._look_at_all
+def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
+    seen = Looks()
+    look_quickly, look_at_all = Watcher._look_quickly, Watcher._look_at_all
 
-    def counted(watcher: Watcher, *arguments: Any) -> float:
-        looked_at.append(time.monotonic())
-        return look(watcher, *arguments)
+    def quick(watcher: Watcher, *arguments: Any) -> float | None:
+        seen.at.append(time.monotonic())
+        return look_quickly(watcher, *arguments)
 
-    monkeypatch.setattr(Watcher, "_look_at_all", counted)
-    return looked_at
+    def whole(watcher: Watcher, *arguments: Any) -> float:
+        seen.whole.append(time.monotonic())
+        return look_at_all(watcher, *arguments)
+
+    monkeypatch.setattr(Watcher, "_look_quickly", quick)
+    monkeypatch.setattr(Watcher, "_look_at_all", whole)
+    return seen
 
 
-def test_an_idle_loop_is_not_even_looked_at(
-    init: Init, captured: Captured, looks: list[float]
+@pytest.fixture(params=[False, True], ids=["", "last-words"])
+def last_words(request: pytest.FixtureRequest, tmp_path: Path) -> str | bool:
+    return str(tmp_path) if request.param else False
+
+
+@pytest.mark.parametrize("runner", [asyncio.run, run_on_uvloop], ids=["asyncio", "uvloop"])
+def test_most_looks_at_a_healthy_loop_are_quick(
+    init: Init, captured: Captured, looks: Looks, runner: Runner, last_words: str | bool
 ) -> None:
+    """Idle or busy, it is looked at in all that a look has now and then only."""
+    init({"threshold": 0.1, "last_words": last_words})
+
+    async def main() -> None:
+        await asyncio.sleep(0.2)
+        looks.clear()
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            spin(0.004)
+            await asyncio.sleep(0.006)
+
+    runner(main())
+    assert len(looks.at) >= 20
+    assert len(looks.whole) <= len(looks.at) / 2
+    assert captured.stalls == []
+
+
+def test_a_quick_look_that_fails_is_taken_anew(
+    init: Init, captured: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In all that a look has."""
+
+    def fails(*_: object) -> bool:
+        raise LookupError("ours")
+
+    monkeypatch.setattr(WatchedRun, "is_well", fails)
+    init({"threshold": 0.1})
+
+    async def main() -> None:
+        await asyncio.sleep(0.3)
+        nap(0.2)
+        await asyncio.sleep(0.1)
+
+    asyncio.run(main())
+    (stall,) = captured.wait_for_stalls()
+    assert stall.duration == pytest.approx(0.2, abs=0.05)
+
+
+def test_what_is_paused_is_not_looked_at_quickly(
+    init: Init, captured: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also long after `init()`, when the options are asked for once a second."""
+    monkeypatch.setattr("sentry_loopstall.watch.watcher.SETTLING", 0.1)
+    init({"threshold": 0.1})
+
+    async def main() -> list[int]:
+        await asyncio.sleep(0.5)
+        seen = [len(loop_health())]
+        pause()
+        try:
+            seen.append(len(loop_health()))
+            nap(0.3)
+            await asyncio.sleep(0.3)
+        finally:
+            resume()
+        await asyncio.sleep(0.3)
+        seen.append(len(loop_health()))
+        nap(0.2)
+        await asyncio.sleep(0.1)
+        return seen
+
+    assert asyncio.run(main()) == [1, 0, 1]
+    (stall,) = captured.wait_for_stalls()
+    assert stall.duration == pytest.approx(0.2, abs=0.05)
+
+
+def test_an_idle_loop_is_not_even_looked_at(init: Init, captured: Captured, looks: Looks) -> None:
     init()
     started = time.monotonic()
     asyncio.run(asyncio.sleep(6))
     # After a second; where the machine kept the loop from settling then, after two more.
-    while_parked = [at for at in looks if started + 4 < at < started + 5.9]
-    assert looks
+    while_parked = [at for at in looks.at if started + 4 < at < started + 5.9]
+    assert looks.at
     assert while_parked == []
 
 
 def test_an_idle_uvloop_is_looked_at_less_and_less(
-    init: Init, captured: Captured, looks: list[float], monkeypatch: pytest.MonkeyPatch
+    init: Init, captured: Captured, looks: Looks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody tries to park where nothing can wake the watcher: that would begin anew each time."""
     init({"threshold": 0.1})
@@ -619,7 +716,7 @@ def test_an_idle_uvloop_is_looked_at_less_and_less(
         await asyncio.sleep(2)
         looks.clear()
         await asyncio.sleep(2)
-        return looks.copy()  # what ends the run is looked at more often again
+        return looks.at.copy()  # what ends the run is looked at more often again
 
     pauses = [after - before for before, after in pairwise(run_on_uvloop(main()))]
     assert len(pauses) >= 5
@@ -641,7 +738,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[WatchedRun]:
 
 
 def test_of_a_uvloop_whose_thread_did_nothing_nothing_is_read(
-    init: Init, captured: Captured, looks: list[float], reads: list[WatchedRun]
+    init: Init, captured: Captured, looks: Looks, reads: list[WatchedRun]
 ) -> None:
     """It is in the poll that it was seen in; its idle time counts, and so does what comes then."""
     init({"threshold": 0.1})
@@ -651,8 +748,8 @@ def test_of_a_uvloop_whose_thread_did_nothing_nothing_is_read(
         looks.clear()
         reads.clear()
         await asyncio.sleep(2)
-        assert len(looks) >= 20
-        assert len(reads) < len(looks) / 4
+        assert len(looks.at) >= 20
+        assert len(reads) < len(looks.at) / 4
         nap(0.2)
         await asyncio.sleep(0.1)
         (health,) = loop_health()
@@ -850,7 +947,7 @@ def test_a_collection_in_the_watchers_thread_hides_no_stall(
 def test_a_collection_in_the_watchers_thread_is_a_stall_of_those_who_want_to_run(
     init: Init, captured: Captured, monkeypatch: pytest.MonkeyPatch, runner: Runner
 ) -> None:
-    collects = CollectsOnce("_look_at_others", monkeypatch, Watcher)
+    collects = CollectsOnce("_read_clocks_of_others", monkeypatch, Watcher)
     init({"threshold": 0.05})
     runner(collects.beside(ticks=50, tick=0.01))
     if collects.took < 0.06:
@@ -865,7 +962,7 @@ def test_a_collection_in_the_watchers_thread_is_a_stall_of_those_who_want_to_run
 def test_a_collection_beside_a_loop_that_wants_nothing_is_none(
     init: Init, captured: Captured, monkeypatch: pytest.MonkeyPatch, runner: Runner
 ) -> None:
-    collects = CollectsOnce("_look_at_others", monkeypatch, Watcher)
+    collects = CollectsOnce("_read_clocks_of_others", monkeypatch, Watcher)
     init({"threshold": 0.05})
     runner(collects.beside(tick=1.0))
     assert collects.took
@@ -891,7 +988,7 @@ def test_a_finalizer_that_waits_in_the_watchers_thread_keeps_nobody(
     """The loop goes on meanwhile; on uvloop, which hides that, a stall may be told."""
     blocks = what == "blocks for a moment"
     owner = ExactProbe if blocks else Watcher
-    method = "set_end_trap" if blocks else "_look_at_others"
+    method = "set_end_trap" if blocks else "_read_clocks_of_others"
     collects = CollectsOnce(method, monkeypatch, owner, size=0)
     init({"threshold": 0.1})
 

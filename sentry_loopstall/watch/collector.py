@@ -18,13 +18,6 @@ LONG = 0.005  # seconds that a collection in a thread of ours takes to matter
 AT_ONCE = 0.005  # seconds after a look; later, what that had found may have been over
 
 
-class Collected(NamedTuple):
-    """Cumulative seconds of the collector's own: in any thread, and in others than one."""
-
-    seconds: float
-    elsewhere: float
-
-
 class Collection(NamedTuple):
     """A collection that is under way: the thread's ident, and since when (monotonic seconds)."""
 
@@ -74,6 +67,11 @@ class CollectorClock:
         if self._heard in gc.callbacks:
             gc.callbacks.remove(self._heard)
 
+    @property
+    def is_collecting(self) -> bool:
+        """Whether a collection is under way."""
+        return self._running is not None
+
     def look(self, late: float) -> None:
         """Take finalizers for what they are; first thing in a waking that was `late` (seconds).
 
@@ -96,8 +94,11 @@ class CollectorClock:
         self._all_finalized += theirs
         self._seen, self._seen_at = running, now
 
-    def read(self, thread_id: int) -> Collected | None:
-        """What was collected in any thread, and in others than this; None while nobody listens."""
+    def read(self, thread_id: int) -> tuple[float, float] | None:
+        """Cumulative seconds of the collector's own: in any thread, and in others than this.
+
+        None while nobody listens.
+        """
         if not self._listens:
             return None
         running = self._running
@@ -107,7 +108,7 @@ class CollectorClock:
             so_far = monotonic() - running.started_at
             seconds += so_far
             here += so_far if running.thread_id == thread_id else 0.0
-        return Collected(seconds, seconds - here)
+        return seconds, seconds - here
 
     def here(self) -> float:
         """Seconds that the collector has taken in the calling thread."""

@@ -101,15 +101,19 @@ class Step(NamedTuple):
     hang: bool = False
 
 
+def idle(state: LoopState, now: float) -> LoopState:
+    """What is remembered of a loop that polls at a look, `now`."""
+    since = now if state.idle_since is None else state.idle_since
+    return LoopState(looked_at=now, idle_since=since)
+
+
 def step(state: LoopState, pulse: Pulse, now: float, timing: Timing) -> Step:
     """Decide after one look at `now` (monotonic seconds)."""
     ended = _ended(state, pulse)
     stalled = ended is not None and ended.ended_at - ended.started_at >= timing.threshold
     half = timing.threshold / 2
     if pulse.stretch is None:
-        since = state.idle_since if state.idle_since is not None else now
-        idle = LoopState(looked_at=now, idle_since=since)
-        return Step(idle, look_at=now + half, ended=ended, stalled=stalled)
+        return Step(idle(state, now), look_at=now + half, ended=ended, stalled=stalled)
     if ended is not None or pulse.stretch != state.stretch:
         started_at = _started_at(state, pulse, now, ended)
         state = LoopState(stretch=pulse.stretch, started_at=started_at, looked_at=now)

@@ -26,12 +26,17 @@ class OwnWait:
         self._read_at = began
         self._waited: float | None = 0.0
 
+    @property
+    def due(self) -> float:
+        """When to read it again, monotonic seconds."""
+        return self._read_at + EVERY
+
     def complete(self, gap: Gap | None, now: float) -> Gap | None:
         """The gap that this look comes after, with what was waited in it; `now` is monotonic.
 
         It may read a file, which belongs into the second half of a look.
         """
-        if gap is None and now - self._read_at < EVERY:
+        if gap is None and now < self.due:
             return None
         read_at, before = self._read_at, self._waited
         self._read_at, self._waited = now, scheduling_of(get_native_id()).runnable

@@ -26,6 +26,11 @@ class Parking:
         self.is_parked: bool = False
         """Whether only a wake-up ends the sleep: a loop that starts to run has to give one."""
 
+    @property
+    def was_parked(self) -> bool:
+        """Whether the watcher slept until just now, and nobody was told."""
+        return self._parked_at is not None
+
     def take_parked_at(self) -> float | None:
         """Since when the watcher slept, once, if it was parked until just now."""
         parked_at, self._parked_at = self._parked_at, None

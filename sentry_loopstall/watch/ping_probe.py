@@ -19,6 +19,7 @@ from math import inf
 from types import CodeType
 from typing import Any
 
+from ..c_interface import KERNEL_FILES
 from ..clock import monotonic
 from ..expected import identified
 from .detector import Pulse
@@ -71,6 +72,8 @@ class PingProbe:
         self._native_id = native_id
         self._base = base
         self._own = OwnPolls(loop) if polls_by_itself(loop) else None
+        self.keeps_gil: bool = self._own is None and KERNEL_FILES is not None
+        """Whether nothing else runs while the kernel is asked."""
         self._now = now
         self.finished: bool = False
         self._ping: Ping | None = None

@@ -120,6 +120,16 @@ class ExactProbe:
         """The event loop, or None once it was collected."""
         return self._loop()
 
+    def polls_as_usual(self) -> bool:
+        """Whether the loop polls as it nearly always does, and no end is trapped."""
+        if self.finished or self._end_trap is not None:
+            return False
+        if innermost_codes(self._frames) != self._polls.usual:
+            return False
+        self._has_run_once = True
+        self._is_free()
+        return True
+
     def look(self, due: float, doubt: float = inf) -> Pulse | None:  # noqa: ARG002 - where the poll hides
         """Tell from the thread's stack whether the loop polls or since when it runs.
 

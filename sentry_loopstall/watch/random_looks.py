@@ -18,13 +18,13 @@ from typing import NamedTuple
 from ..estimate import WINDOW, Estimate
 from .detector import LoopState, Pulse, Step
 from .evidence import own_switches
-from .look import Glance
 from .reading import Reading
 from .schedule import Schedule
 
-SPREAD = 0.06  # of half the threshold: how far apart two random looks may be beside that
+SPREAD = 0.14  # of what they are apart: how much further two random looks may be
 SPREAD_OF_PINGS = 0.02  # less, for the start of a stretch lies somewhere between two looks
-TOGETHER = 0.4  # of half the threshold: how much later than its half time a stretch is looked at
+# Of what they are apart: how much later than its half time a stretch is looked at.
+TOGETHER, TOGETHER_WITH_PINGS = 0.45, 0.4
 LOST = 10  # random looks that are overdue: then they begin anew
 CPU_SHARE = 0.5  # of the time that we waited for the GIL: what the loop must have computed
 NEXT_TO_NOTHING = 0.005  # share of the time: who computes for less never keeps us waiting
@@ -65,6 +65,7 @@ class RandomLooks:
         self._schedule = schedule
         self.tells_start: bool = tells_start
         self._spread = SPREAD if tells_start else -SPREAD_OF_PINGS
+        self._together = TOGETHER if tells_start else TOGETHER_WITH_PINGS
         self.due: float | None = None
         self._begin = now
         self._stands_for = 0.0
@@ -76,13 +77,19 @@ class RandomLooks:
     def hide_starts(self) -> None:
         """From now on a look does not tell when a stretch began."""
         self.tells_start, self._spread = False, -SPREAD_OF_PINGS
+        self._together = TOGETHER_WITH_PINGS
 
     def is_due(self, at: float) -> bool:
         """Whether a look at this moment is a random one."""
         return self.due is not None and at >= self.due
 
-    def waited(self, reading: Reading, before: Reading, glance: Glance) -> Wait:
-        """Of a look that is due and finds the loop polling: does it only now, or not for long?"""
+    def waited(
+        self, reading: Reading, before: Reading, slept: int | None, *, is_woken: bool
+    ) -> Wait:
+        """Of a look that is due and finds the loop polling: does it only now, or not for long?
+
+        `slept` is as `Glance` has it; `is_woken`: it was parked, and a loop has ended its sleep.
+        """
         if reading.on_cpu is None or before.on_cpu is None or self.due is None:
             return NOT_AT_ALL
         late, used = reading.at - self.due, reading.on_cpu - before.on_cpu
@@ -90,11 +97,11 @@ class RandomLooks:
         least = max(late * CPU_SHARE, (reading.at - before.at) * NEXT_TO_NOTHING)
         if used < least and process - used < max(least, OWN_CPU):
             return NOT_AT_ALL  # it idles, as most do: to count how often we slept would be 3 µs
-        slept = None if glance.slept is None else own_switches()
         # It has slept once for the look itself; when it was woken, nobody counted.
         waits = 1
-        if glance.parked_at is None:
-            waits = 0 if slept is None or glance.slept is None else slept - glance.slept - 1
+        if not is_woken:
+            woken = None if slept is None else own_switches()
+            waits = 0 if slept is None or woken is None else woken - slept - 1
         if waits <= 0:
             return NOT_AT_ALL
         busy = used / process if used >= late * CPU_SHARE else 0.0
@@ -112,19 +119,10 @@ class RandomLooks:
 
         `interval` is how far random looks are apart, about.
         """
-        due = self.due
-        if (
-            due is not None
-            and due <= at < due + interval
-            and pulse.stretch is None
-            and waited is NOT_AT_ALL
-            and not self._open
-            and decided.ended is None
-        ):  # as nearly always: the same without a detour
-            self.estimate.add_idle(at, self._stands_for)
-            self.due = due = self._next(due, interval)
-            self._stands_for = interval * (1 + self._spread / 2)
-            return max(due, at)
+        if pulse.stretch is None and decided.ended is None:
+            look_at = self.idles(at, interval, waited)
+            if look_at is not None:
+                return look_at
         state = decided.state
         if self._open and pulse.stretch != self._stretch:
             self._settle(pulse)
@@ -142,9 +140,24 @@ class RandomLooks:
         due, look_at = self.due, decided.look_at
         if state.late:
             return look_at
-        if pulse.stretch is None or due <= look_at + interval * TOGETHER:
+        if pulse.stretch is None or due <= look_at + interval * self._together:
             return due
         return look_at
+
+    def idles(self, at: float, interval: float, waited: Wait) -> float | None:
+        """The same of a look that finds the loop polling, as nearly always: without a detour.
+
+        None if it takes one, and nothing has been noted.
+        """
+        due = self.due
+        if due is None or not due <= at < due + interval:
+            return None
+        if waited is not NOT_AT_ALL or self._open:
+            return None
+        self.estimate.add_idle(at, self._stands_for)
+        self.due = due = self._next(due, interval)
+        self._stands_for = interval * (1 + self._spread / 2)
+        return max(due, at)
 
     def _take(self, pulse: Pulse, state: LoopState, at: float, due: float, waited: Wait) -> None:
         """What a random look has found."""

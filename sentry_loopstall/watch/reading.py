@@ -2,7 +2,9 @@
 
 # Annotations are no text here: a named tuple would compile each of them, a third of what it costs.
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 
 class Reading(NamedTuple):
@@ -20,3 +22,11 @@ class Reading(NamedTuple):
     runnable: float | None = None
     switches: int | None = None
     throttled: float | None = None
+
+
+NOT_READ = (None, None, None)
+"""For the last three fields, which the kernel has in files."""
+
+# The class' own `__new__` is Python code: 8 instead of 6 µs on a core that has slept (measured).
+reading_of: Callable[[tuple[Any, ...]], Reading] = partial(tuple.__new__, Reading)
+"""A reading of all fields in their order."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from ..clock import process_cpu
 from .detector import Timing
 from .evidence import scheduling_of, thread_cpu_time
-from .look import Instruments, Look
-from .reading import Reading
+from .look import Instruments
+from .reading import NOT_READ, Reading, reading_of
 
 # Seconds between full readings of a healthy loop. One reads a file or two: 10 and 30 µs, and for
 # the second, which only a CPU limit has, the GIL is released: 5 ms while the loop computes.
-FULL_READING_EVERY = 0.1
+FULL_READING_EVERY = 0.2
 FULL_READING_OF_BUSY_LOOP_EVERY = 1.0  # where the threshold leaves no time for more
+OFTEN = 0.1  # seconds of the threshold from which on it does
 
 
 class ThreadClocks:
@@ -34,15 +35,10 @@ class ThreadClocks:
 
     def read(self, *, polling: bool) -> Reading:
         """What can be read without letting go of the GIL: 3 µs."""
-        collected = self._instruments.collector.read(self._thread_id)
-        return Reading(
-            at=self._instruments.now(),
-            on_cpu=self.on_cpu(),
-            polling=polling,
-            gc=None if collected is None else collected.seconds,
-            gc_elsewhere=None if collected is None else collected.elsewhere,
-            process=process_cpu(),
-        )
+        instruments = self._instruments
+        seconds, elsewhere = instruments.collector.read(self._thread_id) or (None, None)
+        now, on_cpu = instruments.now(), thread_cpu_time(self._native_id)
+        return reading_of((now, on_cpu, polling, seconds, elsewhere, process_cpu(), *NOT_READ))
 
     def read_fully(self, reading: Reading) -> Reading:
         """The same with what the kernel has in files."""
@@ -55,15 +51,17 @@ class ThreadClocks:
         self.full, self._was_read_fully = full, True
         return full
 
-    def have_time(self, look: Look, timing: Timing) -> bool:
-        """Whether a full reading can be taken and the next look still come in time."""
-        reading = look.reading
+    def have_time(self, reading: Reading, started_at: float, timing: Timing) -> bool:
+        """Whether a full reading can be taken and the next look still come in time.
+
+        `started_at` is when what runs began, if it does not poll (monotonic seconds).
+        """
         since = reading.at - self.full.at
         if not self._was_read_fully:
             return True  # not when the run starts: most last for less than a look
-        if look.pulse.stretch is None:
+        if reading.polling:
             return since >= FULL_READING_EVERY
-        young = reading.at - look.decided.state.started_at <= timing.threshold / 4
-        often = timing.threshold >= FULL_READING_EVERY
+        young = reading.at - started_at <= timing.threshold / 4
+        often = timing.threshold >= OFTEN
         every = FULL_READING_EVERY if often else FULL_READING_OF_BUSY_LOOP_EVERY
         return young and since >= every

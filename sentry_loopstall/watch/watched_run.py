@@ -19,7 +19,7 @@ from ..loan import Loan
 from ..recording import LATE, Gap, Heard, LoopThread, Recording, Sample, Variables
 from .callback_reader import ContextReader
 from .collector import without_our_callback
-from .detector import IDLE, SAMPLE_INTERVAL, LoopState, Pulse, Stretch, Timing, step
+from .detector import IDLE, SAMPLE_INTERVAL, LoopState, Pulse, Step, Stretch, Timing, idle, step
 from .evidence import own_switches
 from .fell_asleep import asleep_since
 from .frames import FrameSource
@@ -48,8 +48,10 @@ from .words import NO_WORDS, Words
 CHEAP = 0.001  # CPU seconds that a look at a late stretch may take; 50 frames take a third of it
 REST = 50.0  # times as long as it took longer the watcher rests
 LONGEST_REST = 0.5  # seconds
+APART_EXACT = 0.65  # thresholds between looks, where one tells since when a stretch runs
+APART = 0.5  # where it does not
 # After so many seconds idle, a loop that cannot be trapped is looked at so many thresholds apart.
-RESTS, APART = 5.0, 1.2  # a stall of twice the threshold is still seen then
+RESTS, APART_AT_REST = 5.0, 1.2  # a stall of twice the threshold is still seen then
 
 
 class WatchedRun:
@@ -126,16 +128,100 @@ class WatchedRun:
         """Whether the stretch that is sampled was told as a hang."""
         return self.recorder is not None and self.recorder.was_told
 
-    def polls_on(self, now: float, timing: Timing) -> bool:
-        """Whether it is not due, or what the look before has found is true still: that it polls.
+    def is_well(self, now: float, timing: Timing, on_since: float, slept: int | None) -> bool:
+        """Look, now that it is due; whether that was all: most find a loop that is healthy.
+
+        The first half with fewer steps: 95 instead of 180 µs on a core that has slept (measured).
+        `act_quickly` is the second half. If that was not all, nothing has been noted, and it is to
+        be looked at in all that a look has, which finds the same. Only of a watcher that came in
+        time; `slept` is as `Glance` has it.
+        """
+        probe = self.probe
+        if self.state.late or self.skip is not None or probe.finished:
+            return False
+        if not (self.was_seen and self.is_hooked):
+            return False
+        if isinstance(probe, PingProbe):
+            return self._polls_on(probe, now, timing) or self._is_well_if_pinged(
+                probe, now, timing, on_since, slept
+            )
+        if probe.polls_as_usual():
+            return self._idles(now, timing, slept)
+        return self._runs_young(probe, timing, on_since, slept)
+
+    def _runs_young(
+        self, probe: ExactProbe, timing: Timing, on_since: float, slept: int | None
+    ) -> bool:
+        """The same of a loop that runs callbacks."""
+        pulse = probe.look(self.look_at)
+        if pulse is None or pulse.ended_at is not None:
+            return False
+        if pulse.started_at is not None and pulse.started_at < on_since:
+            return False
+        reading = self.clocks.read(polling=pulse.stretch is None)
+        decided = step(self.state, pulse, reading.at, timing)
+        if decided.sample:
+            return False
+        self._has_short_turns = self._lost_gil = False
+        self._note_healthy(pulse, decided, reading, timing, self._waited(pulse, reading, slept))
+        return True
+
+    def _is_well_if_pinged(
+        self, probe: PingProbe, now: float, timing: Timing, on_since: float, slept: int | None
+    ) -> bool:
+        """The same of a loop that has to be pinged where it is busy."""
+        if not probe.keeps_gil:
+            return False
+        self._read_at, self._slept, self._seen_with = now, own_switches(), self.clocks.on_cpu()
+        pulse = probe.look(self.look_at, timing.doubt)
+        if pulse is None:
+            pulse = probe.ask_kernel(self.look_at, timing.doubt)
+        reading = self.clocks.read(polling=pulse.stretch is None)
+        self._has_short_turns = self._lost_gil = False
+        pulse = self._by_now(pulse, reading)
+        if pulse.started_at is not None and pulse.started_at < on_since:
+            return False
+        decided = step(self.state, pulse, reading.at, timing)
+        if decided.sample or self._lost_gil:
+            return False
+        if pulse.stretch is None:
+            if self._collected_since(now):
+                return False
+            self._cpu_when_free = reading.on_cpu
+        self._note_healthy(pulse, decided, reading, timing, self._waited(pulse, reading, slept))
+        return True
+
+    def _idles(self, now: float, timing: Timing, slept: int | None) -> bool:
+        """The same of a loop that polls: most looks find that."""
+        clocks = self.clocks
+        reading = clocks.read(polling=True)
+        if self._collected_since(now):
+            return False
+        self._has_short_turns = self._lost_gil = False
+        waited, at = self._waited(IDLE, reading, slept), reading.at
+        look_at = self.random_looks.idles(at, self._interval(at, timing), waited)
+        if look_at is None:
+            self._note_healthy(IDLE, step(self.state, IDLE, at, timing), reading, timing, waited)
+            return True
+        self.state, self.look_at = idle(self.state, at), look_at
+        clocks.before = reading
+        return True
+
+    def _note_healthy(
+        self, pulse: Pulse, decided: Step, reading: Reading, timing: Timing, waited: Wait
+    ) -> None:
+        self.state, self.clocks.before = decided.state, reading
+        interval = self._interval(reading.at, timing)
+        self.look_at = self.random_looks.saw(pulse, decided, reading.at, interval, waited)
+
+    def _polls_on(self, probe: PingProbe, now: float, timing: Timing) -> bool:
+        """Whether what the look before has found is true still: that it polls.
 
         Of a loop that cannot be trapped, for its thread has used no CPU since before that look. An
         idle uvloop takes 0.10 instead of 0.20 % of a core with it (measured).
         """
-        if self.look_at > now:
-            return True
-        probe, used = self.probe, self._seen_with
-        if used is None or not isinstance(probe, PingProbe) or not self.is_hooked:
+        used = self._seen_with
+        if used is None:
             return False
         if self.state.idle_since is None or self.is_over or self.clocks.on_cpu() != used:
             return False
@@ -207,7 +293,8 @@ class WatchedRun:
             self.state = self.state._replace(looked_at=self._read_at)
         if pulse.stretch is None:
             self._cpu_when_free = reading.on_cpu
-        waited = self._waited(pulse, reading, glance)
+        is_woken = glance.parked_at is not None
+        waited = self._waited(pulse, reading, glance.slept, is_woken=is_woken)
         interval = self._interval(reading.at, timing)
         self.look_at = self.random_looks.saw(pulse, decided, reading.at, interval, waited)
         look = Look(pulse, reading, before, decided, was_busy=was_busy)
@@ -266,7 +353,9 @@ class WatchedRun:
         slept = own_switches()
         return slept is None or self._slept is None or slept > self._slept
 
-    def _waited(self, pulse: Pulse, reading: Reading, glance: Glance) -> Wait:
+    def _waited(
+        self, pulse: Pulse, reading: Reading, slept: int | None, *, is_woken: bool = False
+    ) -> Wait:
         """What a newcomer waits for that becomes ready now, beside the stretch that is found."""
         if self._has_short_turns or self._lost_gil:
             return READY
@@ -274,7 +363,7 @@ class WatchedRun:
             return NOT_AT_ALL
         if self._is_about_to_run():
             return READY
-        return self.random_looks.waited(reading, self.clocks.before, glance)
+        return self.random_looks.waited(reading, self.clocks.before, slept, is_woken=is_woken)
 
     def _note_blocked(self, stretch: Stretch) -> None:
         # Before the state forgets it: a transaction that ends meanwhile asks for both.
@@ -382,9 +471,19 @@ class WatchedRun:
             self.recorder.add_gap(glance.gap)
         if look.decided.state.late or self._lost_gil or self._collected_since(self._read_at):
             return  # what the clocks say by now is not what they said when the loop was looked at
-        reading = look.reading
+        self.clocks.before = look.reading
+        self._read_kernel(timing)
+
+    def act_quickly(self, timing: Timing) -> None:
+        """The second half of a look that found the loop to be well."""
+        self.probe.reach_out()
+        self._read_kernel(timing)
+
+    def _read_kernel(self, timing: Timing) -> None:
+        """Add to the last reading what the kernel has in files, if it is time for that."""
         clocks = self.clocks
-        clocks.before = clocks.read_fully(reading) if clocks.have_time(look, timing) else reading
+        if clocks.have_time(clocks.before, self.state.started_at, timing):
+            clocks.before = clocks.read_fully(clocks.before)
 
     def end(self, timing: Timing) -> None:
         """Runs on the exiting thread: hand over the stall that has ended, without a look."""
@@ -397,8 +496,10 @@ class WatchedRun:
         Of a loop that cannot be trapped and was idle for long fewer do.
         """
         since = self.state.idle_since
-        rests = not self.probe.can_wake and since is not None and now - since >= RESTS
-        return timing.threshold * (APART if rests else 0.5)
+        if self.probe.can_wake:
+            return timing.threshold * APART_EXACT
+        rests = since is not None and now - since >= RESTS
+        return timing.threshold * (APART_AT_REST if rests else APART)
 
     def park(self, now: float) -> None:
         """The watcher goes to sleep until a loop leaves its poll."""

@@ -43,6 +43,7 @@ from .words import NO_WORDS, Alive, Words
 # Seconds between looks at the options while detection is off: more of them while `init()` runs.
 OFF_WAITS = (0.005, 1.0)
 OFF_WAIT_SHARE = 0.05  # of the time since somebody was about to listen
+SETTLING = 5.0  # seconds since then for which the options are asked for at every look
 END_AFTER = 60.0  # seconds that detection must have been off for the thread to end
 # Seconds before a run is looked at: most are over by then. The end of one that was seen wakes us,
 # and what it found was the next one: 1000 looks for 3000 short runs in a row (measured).
@@ -51,6 +52,7 @@ A_MOMENT = 0.001  # seconds between looks at whether the thread has begun
 LINGER = 0.005  # seconds that it waits for another run after the last one: tests look for threads
 # CPython 3.12 starts no thread once the main one has ended: then the one that is there stays.
 STARTS_NO_THREAD_AT_EXIT = sys.version_info[:2] == (3, 12)
+FAILED_AT_OTHERS = "sentry_loopstall failed to look at other threads"
 SLEEPS_ONCE = 1  # switches of a waking that did not have to wait for the GIL
 
 
@@ -116,6 +118,7 @@ class Watcher:
         self._looks = False
         self._kept_away: tuple[float, int | None] | None = None
         self._minute_at: float | None = None
+        self._quick_until = 0.0
         self.total: Histogram = Histogram()
         """What was seen of all runs, as far as it is put away."""
 
@@ -233,8 +236,9 @@ class Watcher:
         return self._life.is_alive
 
     def present_runs(self) -> list[WatchedRun]:
-        """The runs that are looked at; none while detection is off."""
-        if not (self._life.is_alive and self._looks):
+        """Runs on any thread: the runs that are looked at; none while detection is off."""
+        # Between two whole looks the thread itself may not have heard of that yet.
+        if not (self._life.is_alive and self._looks and self._timing() is not None):
             return []
         return [run for run in list(self._runs.values()) if not run.is_over]
 
@@ -315,12 +319,11 @@ class Watcher:
             unseen()
             late = max(0.0, self._now() - due)
             try:
-                timing = self._timing()
-                if timing is None:
-                    # Whoever wants to be looked at asks for options first, then for this.
-                    self._looks = False
-                    timing = self._timing()
-                self._looks = timing is not None
+                quick = self._look_quickly(late, slept)
+                if quick is not None:
+                    due, slept = self._wait(quick)
+                    continue
+                timing = self._options_of_now()
                 if timing is None:
                     self._forget()
                     wait = min(self._soon(), OFF_WAITS[1])
@@ -342,6 +345,15 @@ class Watcher:
                 if self._failed():
                     return
             due, slept = self._wait(wait)
+
+    def _options_of_now(self) -> Timing | None:
+        timing = self._timing()
+        if timing is None:
+            # Whoever wants to be looked at asks for options first, then for this.
+            self._looks, self._quick_until = False, 0.0
+            timing = self._timing()
+        self._looks = timing is not None
+        return timing
 
     def _wait(self, seconds: float) -> tuple[float, int | None]:
         """Wait for the next look: when it was due, and how often we had been put to sleep before.
@@ -436,6 +448,43 @@ class Watcher:
 
     # Looking
 
+    def _look_quickly(self, late: float, slept: int | None) -> float | None:
+        """One look at every loop that is due, if all are found as they nearly always are.
+
+        How many seconds to wait then. None: they are to be looked at in all that a look has. Here
+        nothing is told, so nobody is asked whether somebody hears of it.
+        """
+        now, timing = self._now(), self._last_timing
+        if late >= LATE or timing is None or not self._may_be_quick(now, timing):
+            return None
+        with self._step_lock:
+            computed, woken, look_at = thread_cpu(), own_switches(), inf
+            runs = list(self._runs.values())
+            due = [run for run in runs if run.look_at <= now]
+            if not (runs and all(self._is_well(run, now, timing, slept) for run in due)):
+                return None
+            # Only now what may let other threads run.
+            for run in due:
+                run.act_quickly(timing)
+            for run in runs:
+                look_at = min(look_at, run.look_at)
+            self._read_clocks_of_others(runs)
+            self._note_own_gap(runs, now, woken, computed=thread_cpu() - computed)
+        if self._kept_away is not None or self._parks():
+            return 0.0
+        return min(max(0.0, look_at - self._now()), self._soon())
+
+    def _may_be_quick(self, now: float, timing: Timing) -> bool:
+        if now >= self._quick_until or self._parking.was_parked or self.collector.is_collecting:
+            return False
+        return now - self._expected_at >= SETTLING or self._timing() is timing
+
+    def _is_well(self, run: WatchedRun, now: float, timing: Timing, slept: int | None) -> bool:
+        try:
+            return run.is_well(now, timing, self._on_since, slept)
+        except Exception:  # noqa: BLE001 - it is looked at anew, and fails there
+            return False
+
     def _look_at_all(self, timing: Timing, late: float, slept: int | None) -> float:
         """One look at every loop that is due; how many seconds to wait then.
 
@@ -451,20 +500,12 @@ class Watcher:
             for_gil = switches is None or switches > SLEEPS_ONCE
             parked_at = self._parking.take_parked_at()
             runs = list(self._runs.values())
-            if gap is not None or parked_at is not None or not self._poll_on(runs, now, timing):
-                glance = Glance(late, gap, self._on_since, parked_at, for_gil, slept)
-                self._look_at_due(runs, now, glance, timing)
+            glance = Glance(late, gap, self._on_since, parked_at, for_gil, slept)
+            self._look_at_due(runs, now, glance, timing)
             self._note_own_gap(runs, now, woken, computed=thread_cpu() - computed)
+            self._quick_until = self._whole_look_at(timing)
             look_at = min((run.look_at for run in list(self._runs.values())), default=0.0)
             return max(0.0, look_at - self._now())
-
-    def _poll_on(self, runs: list[WatchedRun], now: float, timing: Timing) -> bool:
-        """Whether the looks before count for the loops that are due, and there is nothing to do."""
-        if timing != self._last_timing or timing.words_after is not None or not runs:
-            return False
-        if self._is_minute_over(now):
-            return False
-        return all(run.polls_on(now, timing) for run in runs)
 
     def _look_at_due(
         self, runs: list[WatchedRun], now: float, glance: Glance, timing: Timing
@@ -497,7 +538,7 @@ class Watcher:
                 for run in runs
                 if not run.probe.finished
             ]
-            self._words.look(alive, timing.words_after, timing.threshold / 2)
+            self._words.look(alive, timing.words_after, timing.threshold)
 
     def _note_own_gap(
         self, runs: list[WatchedRun], since: float, slept: int | None, computed: float = 0.0
@@ -520,6 +561,13 @@ class Watcher:
             self._kept_away = since, None if collected else slept
             for run in runs:
                 run.look_at = min(run.look_at, since)
+
+    def _whole_look_at(self, timing: Timing) -> float:
+        """When there is something else to be done beside looks at loops, monotonic seconds."""
+        if self._minute_at is None or any(run.is_late for run in list(self._runs.values())):
+            return 0.0
+        due = min(self._minute_at, self._own_wait.due)
+        return due if timing.words_after is None else min(due, self._words.due())
 
     def _is_minute_over(self, now: float) -> bool:
         return self._minute_at is None or now >= self._minute_at
@@ -562,10 +610,16 @@ class Watcher:
             kept_away = glance.gap is not None or used >= timing.threshold / 2
             if kept_away or any(run.is_late for run in runs):
                 others.look(at_any_time=kept_away)
-            else:
-                self._others.read_clocks(self._now(), lambda: _used_by(runs))
+                return
         except Exception:  # noqa: BLE001 - a detail: a stall is told without it
-            log_once("others", "sentry_loopstall failed to look at other threads", exc_info=True)
+            log_once("others", FAILED_AT_OTHERS, exc_info=True)
+        self._read_clocks_of_others(runs)
+
+    def _read_clocks_of_others(self, runs: list[WatchedRun]) -> None:
+        try:
+            self._others.read_clocks(self._now(), lambda: _used_by(runs))
+        except Exception:  # noqa: BLE001 - as above
+            log_once("others", FAILED_AT_OTHERS, exc_info=True)
 
 
 def _used_by(runs: list[WatchedRun]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import NamedTuple, Protocol
 
 from ..recording import LoopThread, Spoken
@@ -21,6 +22,9 @@ class Words(Protocol):
 
     def turn(self) -> Spoken | None:
         """The watcher has a turn, and has read what it reads; what C code wrote before that."""
+
+    def due(self) -> float:
+        """When `turn` and `look` are to be called at the latest, monotonic seconds."""
 
     def look(self, runs: Sequence[Alive], after: float, between: float) -> None:
         """It has done what there was to do.
@@ -50,6 +54,10 @@ class Words(Protocol):
 
 class NoWords:
     """Nobody wants any."""
+
+    def due(self) -> float:
+        """Never."""
+        return inf
 
     def turn(self) -> None:
         """Nothing was written."""

@@ -262,7 +262,8 @@ async def main(cause: str) -> None:
     await asyncio.to_thread(done.wait, 5)
 
 
-GROUP = "/sys/fs/cgroup/cpu/sentry-loopstall-test"
+# Two runs at once have two limits.
+GROUP = f"/sys/fs/cgroup/cpu/sentry-loopstall-test-{os.getpid()}"
 
 
 def limit() -> None:

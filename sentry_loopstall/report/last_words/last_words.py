@@ -95,6 +95,12 @@ class LastWords:
 
     # The watcher
 
+    def due(self) -> float:
+        """When the next turn is needed: to push the timers back, or to see what they wrote."""
+        if self._spoken is not None or monotonic() < self._looks_until:
+            return NEVER
+        return self._pushed_at + PUSH_EVERY
+
     def turn(self) -> Spoken | None:
         """The watcher has a turn: what C code wrote for want of one goes, and is given.
 
