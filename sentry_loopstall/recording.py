@@ -24,6 +24,21 @@ Variables = tuple[tuple[int, dict[str, Any]], ...]
 and dictionaries of it, nothing of the application's."""
 
 
+class KnownFunction(NamedTuple):
+    """A function of Python; `has_self`: its first argument is not given where it is called."""
+
+    code: CodeType
+    module: str
+    has_self: bool = False
+
+
+class Callables(NamedTuple):
+    """What a function, `code`, has in its variables to be called, by how it is called there."""
+
+    code: CodeType
+    functions: dict[str, KnownFunction]
+
+
 LATE = 0.025  # seconds from which on a look that came late says that it was kept away
 
 
@@ -59,7 +74,8 @@ class Sample(NamedTuple):
     variables of the frames that may be to blame, each with its place in `frames`. `borrowed` is
     what the report needs of the callback's context, as that was at the callback's first sample.
     `asleep`: right after, the thread waited in a system call, and not for the GIL; None where that
-    was not looked at.
+    was not looked at. `callables`: after the GIL was kept from the watcher, what the innermost
+    function that has run anything may have called.
     """
 
     at: float
@@ -72,6 +88,7 @@ class Sample(NamedTuple):
     variables: Variables = ()
     for_gil: bool = True
     asleep: bool | None = None
+    callables: Callables | None = None
 
 
 class LoopThread(NamedTuple):

@@ -37,3 +37,12 @@ def test_so_it_does_when_local_variables_go_along() -> None:
     found = json.loads(line)
     assert found["wrong"] == {}
     assert set(found["died"]) == {"theirs"}
+
+
+@pytest.mark.parametrize("what", ["function", "context"])
+def test_so_it_does_when_it_is_looked_for_what_a_function_called(what: str) -> None:
+    """The same, of what its variables hold to be called."""
+    (line,) = lines_of(SCENARIO, what, "asyncio", "callables", timeout=120)
+    found = json.loads(line)
+    assert found["wrong"] == {}
+    assert set(found["died"]) == {"theirs"}

@@ -6,7 +6,7 @@ import asyncio
 import dis
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import sentry_sdk
@@ -127,3 +127,93 @@ def test_a_callback_has_run_nothing_where_it_was_called_or_woken(
     frames: tuple[RawFrame, ...], nothing_ran: bool
 ) -> None:
     assert has_just_been_called(frames) is nothing_ran
+
+
+# What a function has in a variable, as frameworks have what they call
+
+
+class State:
+    """What a request has to do with."""
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self.call = call
+        self.old, self.new = THESE, THOSE
+
+    def differs(self) -> bool:
+        return self.old != self.new
+
+
+async def endpoint() -> bool:
+    return THESE != THOSE
+
+
+async def asks_its_state() -> bool:
+    return State(endpoint).differs()
+
+
+async def asks_what_nobody_knows() -> bool:
+    return [differ][0]()
+
+
+class Called(NamedTuple):
+    """What is called, and who is to blame for it."""
+
+    function: Callable[..., Any]
+    qualname: str
+    call: str
+
+
+CALLED = [
+    Called(endpoint, "endpoint", "THESE != THOSE"),
+    Called(asks_its_state, "State.differs", "self.old != self.new"),
+    Called(asks_what_nobody_knows, "asks_what_nobody_knows", "[differ][0]()"),
+]
+
+
+async def by_variable(call: Callable[..., Any]) -> None:
+    await call()
+    await asyncio.sleep(0)
+
+
+async def by_attribute(call: Callable[..., Any]) -> None:
+    state = State(call)
+    await state.call()
+    await asyncio.sleep(0)
+
+
+class Leaves:
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+async def leaving_a_with(call: Callable[..., Any]) -> None:
+    state = State(call)
+    with Leaves():
+        await state.call()
+
+
+async def with_arguments(call: Callable[..., Any]) -> None:
+    await passes_on(call)
+    await asyncio.sleep(0)
+
+
+async def passes_on(what: Callable[..., Any]) -> None:
+    await what()
+
+
+@pytest.mark.parametrize("how", [by_variable, by_attribute, leaving_a_with, with_arguments])
+@pytest.mark.parametrize("called", CALLED, ids=lambda called: called.function.__name__)
+@pytest.mark.parametrize("runner", LOOPS)
+def test_who_was_called_by_a_variable_and_is_over_is_blamed(
+    init: Init, captured: Captured, runner: Runner, how: Callable[..., Any], called: Called
+) -> None:
+    """It kept the GIL to its end, so that it is on no stack when somebody can look."""
+    init({"threshold": 0.1})
+    runner(_after_a_moment(how(called.function)))
+    (stall,) = captured.wait_for_stalls()
+    assert stall.culprit is not None
+    assert (stall.culprit.qualname, stall.culprit.call) == (called.qualname, called.call)
+    assert stall.cause == "on_cpu"

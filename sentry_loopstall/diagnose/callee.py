@@ -23,7 +23,7 @@ from types import (
 )
 from typing import Any, NamedTuple
 
-from ..recording import RawFrame
+from ..recording import KnownFunction, RawFrame
 from .in_app import CodeFrame, file_of
 
 _RUNS_LATER = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
@@ -44,6 +44,8 @@ _NO_PART = frozenset(
     )
 )
 _NOTHING = frozenset(("CACHE", "EXTENDED_ARG", "KW_NAMES", "NOP", "NOT_TAKEN", "PRECALL"))
+_OF_VARIABLES = ("LOAD_FAST", "LOAD_DEREF", "LOAD_CLOSURE")
+_OF_ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD")
 _CALLS = frozenset(("CALL", "CALL_KW", "CALL_FUNCTION_EX"))
 # How a `with` statement enters what it is given: until 3.13 in one instruction.
 _ENTERS = frozenset(("BEFORE_WITH", "COPY", "LOAD_SPECIAL", "SWAP"))
@@ -85,6 +87,11 @@ class Called(NamedTuple):
 
 NOTHING = Called(None, None)
 
+Functions = Mapping[str, KnownFunction]
+"""Functions by how the code calls what it has in a variable: `handler`, `dependant.call`."""
+
+NO_FUNCTIONS: Functions = {}
+
 # A module, a class, a function of C's or of Python's, an instance's class, or nothing known.
 Value = ModuleType | type | str | Made | None
 
@@ -118,10 +125,14 @@ def _call_at(reader: _Reader, instructions: tuple[dis.Instruction, ...], index: 
     return Called(name, attribute if isinstance(attribute, str) else None)
 
 
-def function_called_at(frame: RawFrame) -> tuple[CodeType, str] | None:
+def function_called_at(
+    frame: RawFrame, known: Functions = NO_FUNCTIONS
+) -> tuple[CodeType, str, Functions] | None:
     """The code and the module of the function of Python that a frame calls, or awaits, by a name.
 
-    None if it is a method of an object that nobody knows, or nothing that its module holds.
+    `known` are those that its variables hold. Told are those, too, that are in the arguments of the
+    function called. None if it is a method of an object that nobody knows, or nothing that its
+    module holds.
     """
     code, last_instruction, module = frame
     instructions = _instructions(code)
@@ -135,15 +146,74 @@ def function_called_at(frame: RawFrame) -> tuple[CodeType, str] | None:
         index = next(before, 0) - 1
     if index < 0 or instructions[index].opname not in _CALLS:
         return None
-    name = _call_at(_Reader(module, code, instructions), instructions, index).name
+    reader = _Reader(module, code, instructions)
+    name = _call_at(reader, instructions, index).name
+    callee = reader.parts_of(index)[:-1]
     found = None if name is None else _function_named(name)
-    if found is None or bool(found[0].co_flags & inspect.CO_COROUTINE) is not is_awaited:
+    if found is None:
+        found = known.get(_path(instructions, callee))
+    if found is None or bool(found.code.co_flags & inspect.CO_COROUTINE) is not is_awaited:
         return None
     # What runs as it is resumed, later and by others, has no end of its own here.
-    return None if found[0].co_flags & _RUNS_LATER else found
+    if found.code.co_flags & _RUNS_LATER:
+        return None
+    inside = _in_arguments(instructions, callee, index, found, known) if known else NO_FUNCTIONS
+    return found.code, found.module, inside
 
 
-def _function_named(name: str) -> tuple[CodeType, str] | None:
+def only_makes_at(frame: RawFrame) -> bool:
+    """Whether a call only makes a coroutine or a generator, and runs none of it."""
+    code, at, module = frame
+    instructions = _instructions(code)
+    index = _index_of(instructions, at)
+    if index is None or instructions[index].opname not in _CALLS:
+        return False
+    name = _call_at(_Reader(module, code, instructions), instructions, index).name
+    found = None if name is None else _function_named(name)
+    return found is not None and bool(found.code.co_flags & (_RUNS_LATER | inspect.CO_COROUTINE))
+
+
+def _path(instructions: tuple[dis.Instruction, ...], parts: list[int]) -> str:
+    """How the code calls something that it has in a variable: `dependant.call`; else nothing."""
+    names: list[str] = []
+    for number, at in enumerate(parts):
+        one = instructions[at]
+        loads = _OF_VARIABLES if number == 0 else _OF_ATTRIBUTES
+        if not one.opname.startswith(loads) or not isinstance(one.argval, str):
+            return ""
+        names.append(one.argval)
+    return ".".join(names)
+
+
+def _in_arguments(
+    instructions: tuple[dis.Instruction, ...],
+    callee: list[int],
+    call: int,
+    function: KnownFunction,
+    known: Functions,
+) -> Functions:
+    """What is known of the variables that a function is given, by its own names for them."""
+    path, code = _path(instructions, callee), function.code
+    given = [path.rpartition(".")[0]] if function.has_self else []
+    last = callee[-1] if callee else call
+    for one in instructions[last + 1 : call]:
+        if one.opname.startswith(_OF_VARIABLES):
+            given += one.argval if isinstance(one.argval, tuple) else (one.argval,)
+        elif one.opname.startswith("LOAD_"):
+            given.append("")
+        elif one.opname != "PUSH_NULL":
+            return NO_FUNCTIONS  # more than names: which argument is which is not known
+    names = zip(code.co_varnames[: code.co_argcount], given, strict=False)
+    return {
+        name + path[len(outer) :]: found
+        for name, outer in names
+        if outer
+        for path, found in known.items()
+        if path == outer or path.startswith(f"{outer}.")
+    }
+
+
+def _function_named(name: str) -> KnownFunction | None:
     """The code of a function of Python, by its dotted name: `shop.pricing.Basket.total`."""
     module, _, rest = name.rpartition(".")
     while module and module not in sys.modules:
@@ -158,7 +228,9 @@ def _function_named(name: str) -> tuple[CodeType, str] | None:
         if type(owner) is not type:
             return None
     function = vars(owner).get(last)
-    return (function.__code__, module) if type(function) is FunctionType else None
+    if type(function) is not FunctionType:
+        return None
+    return KnownFunction(function.__code__, module, has_self=bool(owners))
 
 
 @lru_cache(maxsize=64)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ..cached import computed_once
 from ..not_run_yet import is_awaiting
-from ..recording import Callback, RawFrame, Recording, Sample, Variables
+from ..recording import Callables, Callback, RawFrame, Recording, Sample, Variables
 from .ended import with_ended
 from .in_app import CodeFrame, InAppRules, Whose, classify
 from .weights import weigh
@@ -42,6 +42,7 @@ class Stack:
         raw: tuple[RawFrame, ...],
         classified: Classified,
         ending: RawFrame | None = None,
+        callables: Callables | None = None,
     ) -> None:
         self._classified = classified
         self._ending = ending
@@ -49,7 +50,9 @@ class Stack:
         modules = set(map(_module, raw))
         packages = {module.partition(".")[0] for module in modules}
         raw = without_ours(raw) if OURS in packages else raw
-        self._raw, self._evaluates = who_ran(raw, lambda frame: classified(frame).machinery)
+        self._raw, self._evaluates = who_ran(
+            raw, lambda frame: classified(frame).machinery, callables
+        )
         self.in_debugger: bool = not packages.isdisjoint(DEBUGGERS)
         imports = not modules.isdisjoint(IMPORT_MODULES)
         self.importing: int | None = outermost_import(self.frames) if imports else None
@@ -206,7 +209,7 @@ def blame(recording: Recording, rules: InAppRules) -> tuple[Blamed, ...]:
         before, callback = frames, sample.callback
         stack = stacks.get(id(frames))
         if stack is None:
-            stack = stacks[id(frames)] = Stack(frames, classified, ending)
+            stack = stacks[id(frames)] = Stack(frames, classified, ending, sample.callables)
         key = stack.key or callback_key(sample.callback)
         if sample.variables:
             sample = sample._replace(variables=stack.variables_of(sample))  # noqa: PLW2901 - so far

@@ -15,10 +15,10 @@ from types import CodeType
 from typing import NamedTuple
 
 from ..not_run_yet import has_run_nothing
-from ..recording import RawFrame
-from .callee import function_called_at
+from ..recording import Callables, RawFrame
+from .callee import NO_FUNCTIONS, Functions, function_called_at, only_makes_at
 from .ended import RETURNS, is_ending
-from .instructions import called_name, calls_by_name, is_call, operation
+from .instructions import called_name, calls_by_name, is_call, is_leaving, operation
 
 _JUMPS = frozenset((*dis.hasjrel, *dis.hasjabs))
 
@@ -44,6 +44,7 @@ _INSTANT = frozenset(
         *("monotonic", "perf_counter", "time", "time_ns", "type"),
     )
 )
+LEAVES = ("__exit__", "__aexit__")
 _ENDS = ("RETURN", "RAISE", "RERAISE")
 MAX_ENDED = 3  # functions that ended, one called by the end of the other
 # Calls of C after which CPython does not look: since 3.14 those with keywords (measured).
@@ -51,13 +52,16 @@ _KEEPS = frozenset({"CALL_KW"} if sys.version_info >= (3, 14) else ())
 
 
 def who_ran(
-    frames: tuple[RawFrame, ...], is_machinery: Callable[[RawFrame], bool]
+    frames: tuple[RawFrame, ...],
+    is_machinery: Callable[[RawFrame], bool],
+    callables: Callables | None = None,
 ) -> tuple[tuple[RawFrame, ...], bool]:
     """A stack, innermost frame first, without a function at its end that has run nothing yet.
 
     And whether what its innermost frame stands on then took the time. As far as the code tells what
     did, the frame is made to stand on that: in the end of a function that has returned since, too.
-    What the event loop itself calls is always the end.
+    What the event loop itself calls is always the end. `callables` is what that one may have called
+    that its variables had.
     """
     if not frames:
         return frames, True
@@ -72,17 +76,22 @@ def who_ran(
         if is_ending(code, instruction):
             return frames, False
         took_time = not _calls(code, instruction, called)
-    return (frames, True) if took_time else _with_what_kept(frames)
+    if took_time:
+        return frames, True
+    is_known = callables is not None and callables.code is code
+    return _with_what_kept(frames, callables.functions if callables and is_known else NO_FUNCTIONS)
 
 
-def _with_what_kept(frames: tuple[RawFrame, ...]) -> tuple[tuple[RawFrame, ...], bool]:
+def _with_what_kept(
+    frames: tuple[RawFrame, ...], known: Functions
+) -> tuple[tuple[RawFrame, ...], bool]:
     """A stack whose innermost frame stands on what took no time itself."""
     code, instruction, module = frames[0]
-    kept = kept_before(code, instruction)
+    kept = kept_before(code, instruction, module)
     ended = None
     if not kept.slow and len(kept.called) == 1:
         (at,) = kept.called
-        ended = _ended((code, at, module), frees_too=not kept.frees)
+        ended = _ended((code, at, module), known, frees_too=not kept.frees)
     if ended is not None:
         inner, evaluates = ended
         return (*inner, *frames[1:]), evaluates
@@ -94,26 +103,29 @@ def _with_what_kept(frames: tuple[RawFrame, ...]) -> tuple[tuple[RawFrame, ...],
 
 
 def _ended(
-    caller: RawFrame, depth: int = 1, *, frees_too: bool
+    caller: RawFrame, known: Functions, depth: int = 1, *, frees_too: bool
 ) -> tuple[tuple[RawFrame, ...], bool] | None:
     """A frame and the function that it has called, or awaited, if the end of that kept the GIL.
 
     CPython does not look where a function returns. None if that is not known, or the end of
     nothing that could have taken so long.
     """
-    called = function_called_at(caller)
+    called = function_called_at(caller, known)
     if called is None:
         return None
-    code, module = called
-    kept = kept_at_end(code)
+    code, module, known = called
+    kept = kept_at_end(code, module)
     slow = kept.slow or (kept.frees if frees_too else frozenset())
     if slow:
         return ((code, max(slow), module), caller), len(slow) == 1
-    if len(kept.called) != 1 or depth >= MAX_ENDED:
+    if len(kept.called) != 1:
         return None
     (at,) = kept.called
-    ended = _ended((code, at, module), depth + 1, frees_too=frees_too)
-    return None if ended is None else ((*ended[0], caller), ended[1])
+    inside = (code, at, module)
+    ended = None
+    if depth < MAX_ENDED:
+        ended = _ended(inside, known, depth + 1, frees_too=frees_too)
+    return ((inside, caller), True) if ended is None else ((*ended[0], caller), ended[1])
 
 
 def _calls(code: CodeType, last_instruction: int, called: CodeType) -> bool:
@@ -124,7 +136,11 @@ def _calls(code: CodeType, last_instruction: int, called: CodeType) -> bool:
     name = operation(code, last_instruction)
     if name.startswith(("LOAD_ATTR", "LOAD_METHOD", "FOR_ITER", "SEND")):
         return True
-    return is_call(name) and calls_by_name(code, last_instruction, called)
+    if not is_call(name):
+        return False
+    if calls_by_name(code, last_instruction, called):
+        return True
+    return called.co_name in LEAVES and is_leaving(code, last_instruction)
 
 
 def _keeps_nothing(code: CodeType, last_instruction: int) -> bool:
@@ -147,25 +163,27 @@ class Kept(NamedTuple):
 
 
 @lru_cache(maxsize=512)
-def kept_before(code: CodeType, last_instruction: int) -> Kept:
+def kept_before(code: CodeType, last_instruction: int, module: str) -> Kept:
     """What may have kept the GIL until the instruction that a frame stands on."""
     instructions = list(dis.get_instructions(code))
     last = max(
         (place for place, one in enumerate(instructions) if one.offset <= last_instruction),
         default=0,
     )
-    return _kept(code, instructions, [last])
+    return _kept(code, module, instructions, [last])
 
 
 @lru_cache(maxsize=512)
-def kept_at_end(code: CodeType) -> Kept:
+def kept_at_end(code: CodeType, module: str) -> Kept:
     """What may have kept the GIL until a function returned."""
     instructions = list(dis.get_instructions(code))
     ends = [place for place, one in enumerate(instructions) if one.opname in RETURNS]
-    return _kept(code, instructions, ends)
+    return _kept(code, module, instructions, ends)
 
 
-def _kept(code: CodeType, instructions: list[dis.Instruction], ends: list[int]) -> Kept:
+def _kept(
+    code: CodeType, module: str, instructions: list[dis.Instruction], ends: list[int]
+) -> Kept:
     befores = _befores(instructions)
     slow: set[int] = set()
     frees: set[int] = set()
@@ -178,7 +196,7 @@ def _kept(code: CodeType, instructions: list[dis.Instruction], ends: list[int]) 
             continue
         seen.add(place)
         one = instructions[place]
-        if _lets_go(code, one):
+        if _lets_go(code, one) and not only_makes_at((code, one.offset, module)):
             if is_call(one.opname):
                 (slow if one.opname in _KEEPS else called).add(one.offset)
             elif one.opname == "SEND":

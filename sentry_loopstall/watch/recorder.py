@@ -14,6 +14,7 @@ from ..loan import Loan
 from ..not_run_yet import has_just_been_called
 from ..recording import (
     LATE,
+    Callables,
     Callback,
     Gap,
     Heard,
@@ -45,6 +46,7 @@ class Taken(NamedTuple):
     closer: Closer
     expected: str | None = None
     variables: Variables = ()
+    callables: Callables | None = None
 
 
 class Recorder:
@@ -113,6 +115,7 @@ class Recorder:
                 expected=taken.expected,
                 variables=taken.variables,
                 for_gil=for_gil,
+                callables=taken.callables,
             )
         )
         self._waiters.look(loop, reading.at)

@@ -17,6 +17,7 @@ from ..estimate import Estimate
 from ..journal import Blocked
 from ..loan import Loan
 from ..recording import LATE, Gap, Heard, LoopThread, Recording, Sample, Variables
+from .callables import callables_of
 from .callback_reader import ContextReader
 from .collector import without_our_callback
 from .detector import IDLE, SAMPLE_INTERVAL, LoopState, Pulse, Step, Stretch, Timing, idle, step
@@ -401,7 +402,9 @@ class WatchedRun:
                     len(frames) - len(closer.frames),
                 )
             expected = expected_in(closer.ids, self.probe.thread_id, self.probe.loop)
-            taken = Taken(closer, expected, variables)
+            kept_away = glance.late >= LATE and glance.for_gil
+            callables = callables_of(self.frames, frames, recorder.loan) if kept_away else None
+            taken = Taken(closer, expected, variables, callables)
             recorder.add(taken, look.reading, late=glance.late, for_gil=glance.for_gil)
             recorder.note_asleep(is_asleep(self.native_id))
         elif not recorder.samples and self._was_kept_until_now(look, glance):

@@ -25,6 +25,7 @@ from sentry_sdk.transport import Transport
 
 from sentry_loopstall import LoopStallIntegration
 from sentry_loopstall.quiet_threads import is_ours
+from sentry_loopstall.watch import watched_run
 from sentry_loopstall.watch.watched_run import WatchedRun
 
 CALLS = int(os.environ.get("CALLS", "100000"))
@@ -224,13 +225,16 @@ async def cursor() -> None:
 
 
 def make_the_second_half_long() -> None:
-    act = WatchedRun.act
+    for name in ("act", "act_quickly"):
+        setattr(WatchedRun, name, slowly(getattr(WatchedRun, name)))
 
-    def slowly(run: WatchedRun, *arguments: Any) -> None:
+
+def slowly(act: Callable[..., None]) -> Callable[..., None]:
+    def later(*arguments: Any) -> None:
         time.sleep(0.02)
-        act(run, *arguments)
+        act(*arguments)
 
-    setattr(WatchedRun, "act", slowly)  # noqa: B010 - with other parameters
+    return later
 
 
 def main(what: str, loop: str = "asyncio") -> None:
@@ -246,6 +250,8 @@ def main(what: str, loop: str = "asyncio") -> None:
             )
         ]
         make_the_second_half_long()
+        if "callables" in sys.argv:  # as if each look had been kept from the GIL
+            setattr(watched_run, "LATE", 0.0)  # noqa: B010 - it is imported there
     sentry_sdk.init(
         dsn="http://public@127.0.0.1:9/1",
         transport=Nowhere,
