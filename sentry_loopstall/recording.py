@@ -25,11 +25,17 @@ and dictionaries of it, nothing of the application's."""
 
 
 class KnownFunction(NamedTuple):
-    """A function of Python; `has_self`: its first argument is not given where it is called."""
+    """A function of Python; `has_self`: its first argument is not given where it is called.
+
+    `is_object`: it is the `__call__` of an object, which CPython calls in C. `inside` are functions
+    that it has from the one around it, by their names there: what a decorator was given.
+    """
 
     code: CodeType
     module: str
     has_self: bool = False
+    is_object: bool = False
+    inside: tuple[tuple[str, "KnownFunction"], ...] = ()
 
 
 class Callables(NamedTuple):

@@ -204,7 +204,43 @@ async def passes_on(what: Callable[..., Any]) -> None:
     await what()
 
 
-@pytest.mark.parametrize("how", [by_variable, by_attribute, leaving_a_with, with_arguments])
+class Answers:
+    """As a response is sent."""
+
+    async def __call__(self) -> None:
+        await asyncio.sleep(0)
+
+
+async def before_an_object_is_called(call: Callable[..., Any]) -> None:
+    answer = Answers()
+    await call()
+    await answer()
+
+
+def decorate(what: Callable[..., Any]) -> Callable[..., Any]:
+    async def wrapper(*arguments: Any) -> Any:
+        return await what(*arguments)
+
+    return wrapper
+
+
+async def by_a_decorator(call: Callable[..., Any]) -> None:
+    wrapped = decorate(call)
+    await wrapped()
+    await asyncio.sleep(0)
+
+
+HOWS = [
+    by_variable,
+    by_attribute,
+    leaving_a_with,
+    with_arguments,
+    before_an_object_is_called,
+    by_a_decorator,
+]
+
+
+@pytest.mark.parametrize("how", HOWS)
 @pytest.mark.parametrize("called", CALLED, ids=lambda called: called.function.__name__)
 @pytest.mark.parametrize("runner", LOOPS)
 def test_who_was_called_by_a_variable_and_is_over_is_blamed(

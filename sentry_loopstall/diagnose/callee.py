@@ -147,30 +147,39 @@ def function_called_at(
     if index < 0 or instructions[index].opname not in _CALLS:
         return None
     reader = _Reader(module, code, instructions)
-    name = _call_at(reader, instructions, index).name
-    callee = reader.parts_of(index)[:-1]
-    found = None if name is None else _function_named(name)
-    if found is None:
-        found = known.get(_path(instructions, callee))
+    found = _function_at(reader, instructions, index, known)
     if found is None or bool(found.code.co_flags & inspect.CO_COROUTINE) is not is_awaited:
         return None
     # What runs as it is resumed, later and by others, has no end of its own here.
     if found.code.co_flags & _RUNS_LATER:
         return None
-    inside = _in_arguments(instructions, callee, index, found, known) if known else NO_FUNCTIONS
-    return found.code, found.module, inside
+    given: Functions = NO_FUNCTIONS
+    if known:
+        callee = reader.parts_of(index)[:-1]
+        given = _in_arguments(instructions, callee, index, found, known)
+    return found.code, found.module, {**dict(found.inside), **given}
 
 
-def only_makes_at(frame: RawFrame) -> bool:
-    """Whether a call only makes a coroutine or a generator, and runs none of it."""
+def maker_called_at(frame: RawFrame, known: Functions = NO_FUNCTIONS) -> KnownFunction | None:
+    """The function that a call calls, if that only makes a coroutine or a generator of it."""
     code, at, module = frame
     instructions = _instructions(code)
     index = _index_of(instructions, at)
     if index is None or instructions[index].opname not in _CALLS:
-        return False
-    name = _call_at(_Reader(module, code, instructions), instructions, index).name
+        return None
+    reader = _Reader(module, code, instructions)
+    found = _function_at(reader, instructions, index, known)
+    makes = found is not None and found.code.co_flags & (_RUNS_LATER | inspect.CO_COROUTINE)
+    return found if makes else None
+
+
+def _function_at(
+    reader: _Reader, instructions: tuple[dis.Instruction, ...], index: int, known: Functions
+) -> KnownFunction | None:
+    """The function of Python that a call calls, by the place of its instruction."""
+    name = _call_at(reader, instructions, index).name
     found = None if name is None else _function_named(name)
-    return found is not None and bool(found.code.co_flags & (_RUNS_LATER | inspect.CO_COROUTINE))
+    return found or known.get(_path(instructions, reader.parts_of(index)[:-1]))
 
 
 def _path(instructions: tuple[dis.Instruction, ...], parts: list[int]) -> str:

@@ -18,6 +18,7 @@ from .weights import weigh
 from .who_ran import who_ran
 
 OURS = "sentry_loopstall"
+SDK = "sentry_sdk"
 IMPORT_MACHINERY = "<frozen importlib._bootstrap>"
 IMPORT_MODULES = frozenset({"importlib", "importlib._bootstrap", "_frozen_importlib"})
 DEBUGGERS = frozenset({"bdb", "pdb", "pudb", "ipdb", "pydevd", "debugpy", "_pydevd_bundle"})
@@ -50,12 +51,14 @@ class Stack:
         modules = set(map(_module, raw))
         packages = {module.partition(".")[0] for module in modules}
         raw = without_ours(raw) if OURS in packages else raw
-        self._raw, self._evaluates = who_ran(
-            raw, lambda frame: classified(frame).machinery, callables
-        )
+        self._raw, self._evaluates = who_ran(raw, self._calls_back, callables)
         self.in_debugger: bool = not packages.isdisjoint(DEBUGGERS)
         imports = not modules.isdisjoint(IMPORT_MODULES)
         self.importing: int | None = outermost_import(self.frames) if imports else None
+
+    def _calls_back(self, raw: RawFrame) -> bool:
+        """Whether it is the event loop's own, and not the SDK's, whose wrappers call on."""
+        return raw[2].partition(".")[0] != SDK and self._classified(raw).machinery
 
     def _classify(self, raw: RawFrame) -> CodeFrame:
         frame = self._classified(raw)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ..not_run_yet import has_run_nothing
 from ..recording import Callables, RawFrame
-from .callee import NO_FUNCTIONS, Functions, function_called_at, only_makes_at
+from .callee import NO_FUNCTIONS, Functions, function_called_at, maker_called_at
 from .ended import RETURNS, is_ending
 from .instructions import called_name, calls_by_name, is_call, is_leaving, operation
 
@@ -67,7 +67,7 @@ def who_ran(
         return frames, True
     code, instruction, _ = frames[0]
     if not has_run_nothing(code, instruction):
-        took_time = not _keeps_nothing(code, instruction)
+        took_time = not _keeps_nothing(frames[0], _known(callables, code))
     elif len(frames) == 1 or is_machinery(frames[1]):
         took_time = True
     else:
@@ -78,8 +78,11 @@ def who_ran(
         took_time = not _calls(code, instruction, called)
     if took_time:
         return frames, True
-    is_known = callables is not None and callables.code is code
-    return _with_what_kept(frames, callables.functions if callables and is_known else NO_FUNCTIONS)
+    return _with_what_kept(frames, _known(callables, code))
+
+
+def _known(callables: Callables | None, code: CodeType) -> Functions:
+    return callables.functions if callables and callables.code is code else NO_FUNCTIONS
 
 
 def _with_what_kept(
@@ -87,7 +90,7 @@ def _with_what_kept(
 ) -> tuple[tuple[RawFrame, ...], bool]:
     """A stack whose innermost frame stands on what took no time itself."""
     code, instruction, module = frames[0]
-    kept = kept_before(code, instruction, module)
+    kept = kept_before(code, instruction, module, known)
     ended = None
     if not kept.slow and len(kept.called) == 1:
         (at,) = kept.called
@@ -114,7 +117,7 @@ def _ended(
     if called is None:
         return None
     code, module, known = called
-    kept = kept_at_end(code, module)
+    kept = kept_at_end(code, module, known)
     slow = kept.slow or (kept.frees if frees_too else frozenset())
     if slow:
         return ((code, max(slow), module), caller), len(slow) == 1
@@ -143,10 +146,14 @@ def _calls(code: CodeType, last_instruction: int, called: CodeType) -> bool:
     return called.co_name in LEAVES and is_leaving(code, last_instruction)
 
 
-def _keeps_nothing(code: CodeType, last_instruction: int) -> bool:
+def _keeps_nothing(frame: RawFrame, known: Functions) -> bool:
     """Whether what an innermost frame stands on takes no time itself."""
+    code, last_instruction, _ = frame
     name = operation(code, last_instruction)
-    return _jumps_back(name) or (is_call(name) and called_name(code, last_instruction) in _INSTANT)
+    if not is_call(name):
+        return _jumps_back(name)
+    is_instant = called_name(code, last_instruction) in _INSTANT
+    return is_instant or maker_called_at(frame, known) is not None
 
 
 class Kept(NamedTuple):
@@ -162,28 +169,41 @@ class Kept(NamedTuple):
     called: frozenset[int]
 
 
-@lru_cache(maxsize=512)
-def kept_before(code: CodeType, last_instruction: int, module: str) -> Kept:
+def kept_before(
+    code: CodeType, last_instruction: int, module: str, known: Functions = NO_FUNCTIONS
+) -> Kept:
     """What may have kept the GIL until the instruction that a frame stands on."""
-    instructions = list(dis.get_instructions(code))
+    instructions = _instructions(code)
     last = max(
         (place for place, one in enumerate(instructions) if one.offset <= last_instruction),
         default=0,
     )
-    return _kept(code, module, instructions, [last])
+    if known:
+        return _kept(code, module, (last,), known)
+    return _kept_as_far_as_code_tells(code, module, (last,))
+
+
+def kept_at_end(code: CodeType, module: str, known: Functions = NO_FUNCTIONS) -> Kept:
+    """What may have kept the GIL until a function returned."""
+    instructions = _instructions(code)
+    ends = tuple(place for place, one in enumerate(instructions) if one.opname in RETURNS)
+    if known:
+        return _kept(code, module, ends, known)
+    return _kept_as_far_as_code_tells(code, module, ends)
+
+
+@lru_cache(maxsize=64)
+def _instructions(code: CodeType) -> list[dis.Instruction]:
+    return list(dis.get_instructions(code))
 
 
 @lru_cache(maxsize=512)
-def kept_at_end(code: CodeType, module: str) -> Kept:
-    """What may have kept the GIL until a function returned."""
-    instructions = list(dis.get_instructions(code))
-    ends = [place for place, one in enumerate(instructions) if one.opname in RETURNS]
-    return _kept(code, module, instructions, ends)
+def _kept_as_far_as_code_tells(code: CodeType, module: str, ends: tuple[int, ...]) -> Kept:
+    return _kept(code, module, ends, NO_FUNCTIONS)
 
 
-def _kept(
-    code: CodeType, module: str, instructions: list[dis.Instruction], ends: list[int]
-) -> Kept:
+def _kept(code: CodeType, module: str, ends: tuple[int, ...], known: Functions) -> Kept:
+    instructions = _instructions(code)
     befores = _befores(instructions)
     slow: set[int] = set()
     frees: set[int] = set()
@@ -196,7 +216,7 @@ def _kept(
             continue
         seen.add(place)
         one = instructions[place]
-        if _lets_go(code, one) and not only_makes_at((code, one.offset, module)):
+        if _lets_go(code, one) and not _only_makes((code, one.offset, module), known):
             if is_call(one.opname):
                 (slow if one.opname in _KEEPS else called).add(one.offset)
             elif one.opname == "SEND":
@@ -228,6 +248,12 @@ def _lets_go(code: CodeType, one: dis.Instruction) -> bool:
     if is_call(one.opname):  # `PRECALL` comes with a `CALL`
         return one.opname != "PRECALL" and called_name(code, one.offset) not in _INSTANT
     return _jumps_back(one.opname) or one.opname in ("RESUME", "SEND", "YIELD_VALUE")
+
+
+def _only_makes(frame: RawFrame, known: Functions) -> bool:
+    """Whether a call makes a coroutine or a generator, and CPython does not look then."""
+    maker = maker_called_at(frame, known)
+    return maker is not None and not maker.is_object
 
 
 def _is_arithmetic(code: CodeType, instructions: list[dis.Instruction], place: int) -> bool:

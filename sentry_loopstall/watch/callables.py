@@ -24,6 +24,8 @@ from .frames import FrameSource, let_go_while_there, read_variables
 from .stacks import KEPT_AT_EACH_END
 
 MAX_VARIABLES = 20
+MAX_DEPTH = 3  # functions in functions
+_CALL = "__call__"
 MAX_ATTRIBUTES = 60  # names that are looked up in each value
 
 # Their attributes, and those of what is derived from them, are looked up as those of any object.
@@ -79,17 +81,35 @@ def _content(value: Any) -> Any:
     return value
 
 
-def _function(value: Any) -> KnownFunction | None:
+def _function(value: Any, depth: int = MAX_DEPTH) -> KnownFunction | None:
+    """What it is to call something."""
     kind = type(value)
     if kind is functools.partial:  # what it adds to the arguments is not looked at
         value, kind = value.func, type(value.func)
     has_self = kind is MethodType
     if has_self:
         value, kind = value.__func__, type(value.__func__)
-    if kind is not FunctionType:
+    is_object = kind is not FunctionType
+    if is_object:
+        value, has_self = _call_of(kind), True
+    if type(value) is not FunctionType:
         return None
-    module = value.__module__
-    return KnownFunction(value.__code__, module if type(module) is str else "", has_self)
+    module, code = value.__module__, value.__code__
+    inside: list[tuple[str, KnownFunction]] = []
+    if depth and value.__closure__ is not None:
+        for name, cell in zip(code.co_freevars, value.__closure__, strict=False):
+            function = _function(_content(cell), depth - 1)
+            if function is not None:
+                inside.append((name, function))
+    known = module if type(module) is str else ""
+    return KnownFunction(code, known, has_self, is_object, tuple(inside))
+
+
+def _call_of(kind: type) -> Any:
+    """The `__call__` of a class whose instances can be called, if it has one of Python."""
+    if type(kind) is not type:
+        return None
+    return next((vars(one)[_CALL] for one in kind.__mro__ if _CALL in vars(one)), None)
 
 
 def _members(
@@ -143,5 +163,5 @@ def _own(values: list[Any], name: str) -> Any:
         if type(value) is dict and name in value:
             return value[name]
     # Without its dictionary the names are not to be seen: then it must be the only one.
-    functions = [value for value in values if type(value) in (FunctionType, MethodType)]
+    functions = [value for value in values if _function(value, 0) is not None]
     return functions[0] if len(functions) == 1 else None

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from sentry_loopstall.loan import Loan
+from sentry_loopstall.watch import callables as callables_module
 from sentry_loopstall.watch.callables import callables_of
 from sentry_loopstall.watch.frames import ByIdent, innermost_code, see
 
@@ -72,6 +73,20 @@ class Fields(NamedTuple):
 class Data:
     number: int = 7
     call: Any = None
+
+
+class Object:
+    """It can be called itself."""
+
+    async def __call__(self) -> None:
+        """What is called then."""
+
+
+def decorate(call: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapper() -> Any:
+        return call()
+
+    return wrapper
 
 
 class Asks:
@@ -180,6 +195,8 @@ def test_what_was_read_dies_when_the_application_lets_go_of_it() -> None:
         pytest.param(Slots(), {"it.call": "handler"}, id="in a slot"),
         pytest.param(Fields(handler), {"it.call": "handler"}, id="in a named tuple"),
         pytest.param(Data(call=handler), {"it.call": "handler"}, id="instead of a default"),
+        pytest.param(Object(), {"it": "Object.__call__"}, id="an object"),
+        pytest.param(Data(call=Object()), {"it.call": "Object.__call__"}, id="an object in it"),
         pytest.param(len, {}, id="a function of C"),
         pytest.param("text", {}, id="a text"),
         pytest.param(Data(), {}, id="nothing yet"),
@@ -189,6 +206,19 @@ def test_what_can_be_called_is_told(value: Any, told: dict[str, str]) -> None:
     found = told_of(value)
     assert {name: found.get(name) for name in told} == told
     assert bool(found) is bool(told)
+
+
+def test_what_a_decorator_was_given_is_told() -> None:
+    """And what that was given, up to three times."""
+    wrapped: Any = handler
+    for _ in range(5):
+        wrapped = decorate(wrapped)
+    known = callables_module._function(wrapped)
+    names = []
+    while known is not None:
+        names.append(known.code.co_qualname)
+        known = dict(known.inside).get("call")
+    assert names == [decorate(handler).__qualname__] * 4
 
 
 def test_of_two_without_names_none_is_told() -> None:
