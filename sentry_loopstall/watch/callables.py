@@ -60,9 +60,10 @@ def _found(code: CodeType, held: list[Any]) -> dict[str, KnownFunction]:
     """By how they are called: `handler`, `dependant.call`."""
     found: dict[str, KnownFunction] = {}
     variables = [(name, _content(value)) for name, value in held if name.isidentifier()]
+    held.append(variables)
     attributes: list[str] = []
     for name, value in variables:
-        function = _function(value)
+        function = _function(value, held)
         if function is not None:
             found[name] = function
             attributes += function.code.co_names  # what it calls of its arguments
@@ -81,8 +82,8 @@ def _content(value: Any) -> Any:
     return value
 
 
-def _function(value: Any, depth: int = MAX_DEPTH) -> KnownFunction | None:
-    """What it is to call something."""
+def _function(value: Any, held: list[Any], depth: int = MAX_DEPTH) -> KnownFunction | None:
+    """What it is to call something; what is taken out of it goes into the list."""
     kind = type(value)
     if kind is functools.partial:  # what it adds to the arguments is not looked at
         value, kind = value.func, type(value.func)
@@ -98,7 +99,8 @@ def _function(value: Any, depth: int = MAX_DEPTH) -> KnownFunction | None:
     inside: list[tuple[str, KnownFunction]] = []
     if depth and value.__closure__ is not None:
         for name, cell in zip(code.co_freevars, value.__closure__, strict=False):
-            function = _function(_content(cell), depth - 1)
+            held.append(_content(cell))
+            function = _function(held[-1], held, depth - 1)
             if function is not None:
                 inside.append((name, function))
     known = module if type(module) is str else ""
@@ -121,17 +123,19 @@ def _members(
     if type(kind) is not type or _looks_up_by_itself(kind):
         return
     own: list[Any] | None = None
+    # What an object asks another one for, that has it, may go by any name.
+    asks = any("__getattr__" in vars(one) for one in kind.__mro__)
     for name in names:
         of_class = next((vars(one)[name] for one in kind.__mro__ if name in vars(one)), None)
         if type(of_class) is FunctionType:
-            function = _function(of_class)
+            function = _function(of_class, held)
             if function is not None:
                 yield name, function._replace(has_self=True)
             continue
         if type(of_class) in _FIELDS:
             member = _field(of_class, value, kind)
             held.append(member)
-        elif of_class is None or not hasattr(type(of_class), "__get__"):
+        elif not asks and (of_class is None or not hasattr(type(of_class), "__get__")):
             if own is None:
                 # Where an object has no dictionary yet, to ask for it would make one.
                 own = gc.get_referents(value)
@@ -139,7 +143,7 @@ def _members(
             member = _own(own, name)
         else:
             continue
-        function = _function(member)
+        function = _function(member, held)
         if function is not None:
             yield name, function
 
@@ -163,5 +167,5 @@ def _own(values: list[Any], name: str) -> Any:
         if type(value) is dict and name in value:
             return value[name]
     # Without its dictionary the names are not to be seen: then it must be the only one.
-    functions = [value for value in values if _function(value, 0) is not None]
+    functions = [value for value in values if _function(value, [], 0) is not None]
     return functions[0] if len(functions) == 1 else None

@@ -120,6 +120,17 @@ class Properties:
         return handler
 
 
+class Proxy:
+    """Has what it was made for under another name."""
+
+    def __init__(self) -> None:
+        self._made_for = other
+
+    def __getattr__(self, name: str) -> Any:
+        asked.append(name)
+        return handler
+
+
 def told_of(value: Any, *, loan: Loan = NO_LOAN) -> dict[str, str]:
     """What is known of a variable `it` with this value, by the functions' names."""
 
@@ -151,7 +162,7 @@ def told_of(value: Any, *, loan: Loan = NO_LOAN) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("value", [Asks(), OfMeta(), Properties(), Meta], ids=repr)
+@pytest.mark.parametrize("value", [Asks(), OfMeta(), Properties(), Proxy(), Meta], ids=type)
 def test_no_code_of_the_applications_runs(value: Any) -> None:
     asked.clear()
     assert told_of(value) == {}
@@ -213,7 +224,7 @@ def test_what_a_decorator_was_given_is_told() -> None:
     wrapped: Any = handler
     for _ in range(5):
         wrapped = decorate(wrapped)
-    known = callables_module._function(wrapped)
+    known = callables_module._function(wrapped, [])
     names = []
     while known is not None:
         names.append(known.code.co_qualname)
