@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dis
+import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from sentry_loopstall.recording import RawFrame
 from sentry_loopstall.watch.probes import ExactProbe, nothing_seen
 
 from .blocking import nap
+from .children import SCENARIOS, lines_of
 from .conftest import Captured, Init
 from .test_detection import LOOPS, Runner, on_uvloop
 
@@ -253,3 +255,15 @@ def test_who_was_called_by_a_variable_and_is_over_is_blamed(
     assert stall.culprit is not None
     assert (stall.culprit.qualname, stall.culprit.call) == (called.qualname, called.call)
     assert stall.cause == "on_cpu"
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_an_endpoint_is_blamed_and_not_the_framework_that_called_it(loop: str) -> None:
+    """The SDK's own wrappers are between the two, and they call something next."""
+    pytest.importorskip("fastapi")
+    pytest.importorskip(loop)
+    lines = lines_of(SCENARIOS / "called_by_frameworks.py", loop, timeout=60.0)
+    assert [json.loads(line) for line in lines] == [
+        ["FastAPI", [["in_fastapi", "THESE != THOSE"]]],
+        ["Starlette", [["in_starlette", "THESE != THOSE"]]],
+    ]
