@@ -92,9 +92,9 @@ def _with_what_kept(
     code, instruction, module = frames[0]
     kept = kept_before(code, instruction, module, known)
     ended = None
-    if not kept.slow and len(kept.called) == 1:
-        (at,) = kept.called
-        ended = _ended((code, at, module), known, frees_too=not kept.frees)
+    called = None if kept.slow else _only_call(kept.called, code, module, known)
+    if called is not None:
+        ended = _ended((code, called, module), known, frees_too=not kept.frees)
     if ended is not None:
         inner, evaluates = ended
         return (*inner, *frames[1:]), evaluates
@@ -121,14 +121,24 @@ def _ended(
     slow = kept.slow or (kept.frees if frees_too else frozenset())
     if slow:
         return ((code, max(slow), module), caller), len(slow) == 1
-    if len(kept.called) != 1:
+    at = _only_call(kept.called, code, module, known)
+    if at is None:
         return None
-    (at,) = kept.called
     inside = (code, at, module)
     ended = None
     if depth < MAX_ENDED:
         ended = _ended(inside, known, depth + 1, frees_too=frees_too)
     return ((inside, caller), True) if ended is None else ((*ended[0], caller), ended[1])
+
+
+def _only_call(called: frozenset[int], code: CodeType, module: str, known: Functions) -> int | None:
+    """The offset of the only call, or of the last one where they all are of the same function."""
+    if len(called) > 1:
+        functions = [function_called_at((code, at, module), known) for at in called]
+        codes = [None if one is None else one[0] for one in functions]
+        if codes[0] is None or any(one is not codes[0] for one in codes):
+            return None
+    return max(called, default=None)
 
 
 def _calls(code: CodeType, last_instruction: int, called: CodeType) -> bool:
