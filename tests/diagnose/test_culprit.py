@@ -304,6 +304,43 @@ def test_many_callbacks_are_several_without_the_threshold(
     assert are_many(*callbacks) is expected
 
 
+def looked_at(first_at: float, each: float, number: int, *, late: float = 0.0) -> Recording:
+    """So many callbacks that take as long, looked at every 10 ms from a moment on."""
+    duration = each * number
+    moments = [first_at + 0.01 * n for n in range(int((duration - first_at) / 0.01))]
+    samples = [
+        sample(at, PRICE, callback=Callback(number=int(at / each), task="Task-1")) for at in moments
+    ]
+    samples[0] = samples[0]._replace(late=late)
+    return recording(samples, duration=duration, callbacks=number)
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        pytest.param(looked_at(0.24, 0.02, 30), True, id="ticks that are seen late"),
+        pytest.param(looked_at(0.2, 0.1, 6), True, id="longer ones"),
+        pytest.param(looked_at(0.2, 0.3, 2), False, id="two that are long"),
+        pytest.param(looked_at(0.24, 0.02, 30, late=0.2), False, id="the first kept us away"),
+    ],
+)
+def test_what_ran_before_the_first_look_was_not_all_of_the_callback_that_it_found(
+    seen: Recording, expected: bool
+) -> None:
+    assert no_single_callback(blame(seen, RULES), seen, THRESHOLD) is expected
+
+
+def test_a_long_one_after_short_ones_that_nobody_saw_is_a_single_one() -> None:
+    """Those that come after it are as short."""
+    numbers = [3] * 8 + [7]
+    samples = [
+        sample(0.2 + 0.01 * place, PRICE, callback=Callback(number=number, task="Task-1"))
+        for place, number in enumerate(numbers)
+    ]
+    seen = recording(samples, duration=0.29, callbacks=20)
+    assert not no_single_callback(blame(seen, RULES), seen, THRESHOLD)
+
+
 def test_where_the_loop_hides_their_places_callbacks_are_told_by_what_they_are() -> None:
     """On uvloop, by task or function."""
     assert are_many(*(Callback(task=f"Task-{number}") for number in range(4)))
