@@ -4,7 +4,7 @@ A function that keeps the GIL to its end is on no stack when somebody can look. 
 that called it says what that was, unless it had it from elsewhere: `await handler(request)`,
 `dependant.call(**values)`. What its variables hold tells. It is looked up without running any code
 of the application's, and only what the functions are is kept. Looked at is only the frame at which
-the GIL was given, after it was kept from us: 60 µs for a dozen variables (measured).
+the GIL was given, after it was kept from us: 0.2 ms for a dozen variables (measured).
 """
 
 from __future__ import annotations
