@@ -9,18 +9,19 @@ the GIL was given, after it was kept from us: 0.2 ms for a dozen variables (meas
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import gc
 import inspect
 from collections.abc import Iterator, Sequence
-from types import CellType, CodeType, FunctionType, MemberDescriptorType, MethodType
+from types import CodeType, FunctionType, MemberDescriptorType, MethodType
 from typing import Any
 
 from ..loan import Loan
+from ..log import log_once
 from ..not_run_yet import has_run_nothing
 from ..recording import Callables, KnownFunction, RawFrame
 from .frames import FrameSource, let_go_while_there, read_variables
+from .slots import cell_content
 from .stacks import KEPT_AT_EACH_END
 
 MAX_VARIABLES = 20
@@ -50,6 +51,9 @@ def callables_of(source: FrameSource, frames: tuple[RawFrame, ...], loan: Loan) 
     held: list[Any] = list(read_variables(source, path, MAX_VARIABLES))
     try:
         found = _found(code, held)
+    except Exception:  # noqa: BLE001 - a detail; and who kept the error would keep what it was at
+        found = {}
+        log_once("callables", "sentry_loopstall cannot tell what a function called")
     finally:
         let_go_while_there(source, path, held)
         loan.keep(held)
@@ -59,7 +63,7 @@ def callables_of(source: FrameSource, frames: tuple[RawFrame, ...], loan: Loan) 
 def _found(code: CodeType, held: list[Any]) -> dict[str, KnownFunction]:
     """By how they are called: `handler`, `dependant.call`."""
     found: dict[str, KnownFunction] = {}
-    variables = [(name, _content(value)) for name, value in held if name.isidentifier()]
+    variables = [(name, cell_content(value)) for name, value in held if name.isidentifier()]
     held.append(variables)
     attributes: list[str] = []
     for name, value in variables:
@@ -72,14 +76,6 @@ def _found(code: CodeType, held: list[Any]) -> dict[str, KnownFunction]:
         for attribute, member in _members(value, names, held):
             found[f"{name}.{attribute}"] = member
     return found
-
-
-def _content(value: Any) -> Any:
-    """Of a variable that inner functions use, too, CPython up to 3.12 gives the cell."""
-    if type(value) is CellType:
-        with contextlib.suppress(ValueError):  # it is empty
-            return value.cell_contents
-    return value
 
 
 def _function(value: Any, held: list[Any], depth: int = MAX_DEPTH) -> KnownFunction | None:
@@ -99,7 +95,7 @@ def _function(value: Any, held: list[Any], depth: int = MAX_DEPTH) -> KnownFunct
     inside: list[tuple[str, KnownFunction]] = []
     if depth and value.__closure__ is not None:
         for name, cell in zip(code.co_freevars, value.__closure__, strict=False):
-            held.append(_content(cell))
+            held.append(cell_content(cell))
             function = _function(held[-1], held, depth - 1)
             if function is not None:
                 inside.append((name, function))

@@ -122,13 +122,15 @@ class ExactProbe:
 
     def polls_as_usual(self) -> bool:
         """Whether the loop polls as it nearly always does, and no end is trapped."""
-        if self.finished or self._end_trap is not None:
+        if self.finished or self._end_trap is not None or not self._is_in_usual_poll():
             return False
-        if innermost_codes(self._frames) != self._polls.usual:
-            return False
-        self._has_run_once = True
         self._is_free()
         return True
+
+    def _is_in_usual_poll(self) -> bool:
+        polls = innermost_codes(self._frames) == self._polls.usual
+        self._has_run_once = self._has_run_once or polls
+        return polls
 
     def look(self, due: float, doubt: float = inf) -> Pulse | None:  # noqa: ARG002 - where the poll hides
         """Tell from the thread's stack whether the loop polls or since when it runs.
@@ -138,9 +140,10 @@ class ExactProbe:
         if self.finished:
             ended_at = self._trapped_end()
             return Pulse(ended_at=self._finished_at if ended_at is None else ended_at)
-        if innermost_codes(self._frames) == self._polls.usual:
-            self._has_run_once = True
-            return self._is_free()
+        return self._is_free() if self._is_in_usual_poll() else self.look_further()
+
+    def look_further(self) -> Pulse | None:
+        """The same of a run that goes on, and was seen not to be in its usual poll."""
         seen = self._see(self._when)
         nested = self._is_nested(seen)
         if nested:

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import chain, compress, islice, repeat, tee
 from operator import add, attrgetter, methodcaller, mul
-from types import CodeType, FrameType
+from types import CellType, CodeType, FrameType
 from typing import Any, NamedTuple, Protocol
 
 from .. import c_interface
@@ -169,6 +170,14 @@ def all_variables(
 
 _ITEMS = methodcaller("items")
 _OR_NONE: Callable[[int, int], int] = {0: id(None)}.get
+
+
+def cell_content(value: Any) -> Any:
+    """What is in a cell, that of a variable which inner functions use, too; else the value."""
+    if type(value) is CellType:
+        with suppress(ValueError):  # it is empty
+            return value.cell_contents
+    return value
 
 
 def slot_names(code: CodeType) -> tuple[str, ...]:

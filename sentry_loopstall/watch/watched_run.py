@@ -154,7 +154,7 @@ class WatchedRun:
         self, probe: ExactProbe, timing: Timing, on_since: float, slept: int | None
     ) -> bool:
         """The same of a loop that runs callbacks."""
-        pulse = probe.look(self.look_at)
+        pulse = probe.look_further()
         if pulse is None or pulse.ended_at is not None:
             return False
         if pulse.started_at is not None and pulse.started_at < on_since:
